@@ -1,0 +1,49 @@
+# Everything runs in .venv, made here from the lock file.
+PYTHON := $(shell for p in python3.12 python3.11 python3; do \
+	if $$p -c 'import sys; sys.exit(not ((3,11) <= sys.version_info < (3,13)))' 2>/dev/null; then echo $$p; break; fi; done)
+BIN := .venv/bin
+
+.PHONY: demo up test check format lock diagrams schemas bench clean
+
+.venv/.ready: requirements.lock pyproject.toml
+	@test -n "$(PYTHON)" || { echo "Clarion needs Python 3.11 or 3.12 on the PATH"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install -q --disable-pip-version-check "$$(grep -o '^uv==[^ ]*' requirements.lock)"
+	@$(BIN)/uv pip install -q --python $(BIN)/python --require-hashes -r requirements.lock
+	@$(BIN)/uv pip install -q --python $(BIN)/python --no-deps -e .
+	@touch $@
+
+demo: .venv/.ready
+	@$(BIN)/clarion demo $(ARGS)
+
+up: .venv/.ready
+	@$(BIN)/clarion up $(ARGS)
+
+test: .venv/.ready
+	@$(BIN)/python -m pytest tests --ignore=tests/bench $(ARGS)
+
+check: .venv/.ready
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+format: .venv/.ready
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+bench: .venv/.ready
+	@$(BIN)/python -m tests.bench $(ARGS)
+
+diagrams: .venv/.ready
+	@$(BIN)/clarion flows draw docs/flows
+
+schemas: .venv/.ready
+	@$(BIN)/clarion schemas export
+
+lock: .venv/.ready
+	@$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+		--no-annotate --all-extras pyproject.toml -o requirements.lock --upgrade
+
+clean:
+	rm -rf .venv .clarion

@@ -1,0 +1,167 @@
+"""What travels between the flows: frozen structs, msgpack on the wire.
+
+Fields are positional on the wire (array_like): append new ones with a default, never reorder.
+All times are UTC, in milliseconds since the epoch.
+"""
+
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+from schemas.outcomes import Reason, Status, TokenAction
+
+
+class Platform(StrEnum):
+    """Where a device gets its pushes from."""
+
+    APNS = "apns"
+    FCM = "fcm"
+    WEBPUSH = "webpush"
+
+
+class Priority(StrEnum):
+    """How urgent: each is its own topics, processes and provider connections."""
+
+    CRITICAL = "critical"
+    HIGH = "high"
+    NORMAL = "normal"
+    LOW = "low"
+
+
+FAST = frozenset({Priority.CRITICAL, Priority.HIGH})
+"""Priorities that are resent when their fate is unknown; the others (bulk) are not."""
+
+
+class Content(msgspec.Struct, frozen=True, array_like=True):
+    """What the user sees, rendered for one locale and one platform.
+
+    override: the platform's own fields as the producer gave them, see docs/producers.md.
+    """
+
+    title: str = ""
+    body: str = ""
+    image: str = ""
+    url: str = ""
+    data: dict[str, str] = {}
+    override: dict[str, Any] = {}
+
+
+class Delivery(msgspec.Struct, frozen=True, array_like=True):
+    """One message to one device.
+
+    delivery_id: canonical UUID derived from (tenant, message_id, device_id), so it is the same
+        at every attempt and replay; it is the apns-id.
+    content: msgpack of Content; shared by all devices of one locale, so sinks cache on it.
+    token: APNs device token (hex), FCM registration token, or Web Push endpoint URL.
+    accepted_at_ms: when Kafka took the event. expires_at_ms: 0 means no expiry.
+    environment: APNs environment of the token, "production" or "sandbox".
+    history: one line per earlier attempt.
+    """
+
+    delivery_id: str
+    message_id: str
+    tenant: str
+    app: str
+    user_id: str
+    device_id: str
+    platform: Platform
+    priority: Priority
+    category: str
+    type: str
+    token: str
+    content: bytes
+    accepted_at_ms: int
+    created_at_ms: int
+    registered_at_ms: int
+    expires_at_ms: int = 0
+    collapse_key: str = ""
+    campaign_id: str = ""
+    p256dh: str = ""
+    auth: str = ""
+    environment: str = "production"
+    attempt: int = 1
+    held: bool = False
+    traceparent: str = ""
+    sandbox: bool = False
+    history: tuple[str, ...] = ()
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """A provider's answer to one delivery, classified: a value, never an exception.
+
+    provider_status: HTTP status, 0 when none came. provider_reason: the provider's own code or
+    text, at most 200 characters. provider_id: the id it gave. retry_after_s: the wait that the
+    provider or its table asks for before the next attempt, None when it says nothing.
+    token_invalid_at_ms: since when the token is dead, as the provider says, or 0.
+    """
+
+    status: Status
+    reason: Reason
+    provider_status: int = 0
+    provider_reason: str = ""
+    provider_id: str = ""
+    retry_after_s: float | None = None
+    token_action: TokenAction = TokenAction.KEEP
+    token_invalid_at_ms: int = 0
+
+
+class Outcome(msgspec.Struct, frozen=True, array_like=True):
+    """One decision about one recipient or device: a row in ClickHouse.
+
+    outcome_id: derived from what was decided and by whom, so a replay gives the same id.
+    latency_ms: Kafka accepted the event until the provider's answer (SENT only; -1 when not
+        measured, as for messages that policy held back).
+    """
+
+    outcome_id: str
+    occurred_at_ms: int
+    tenant: str
+    message_id: str
+    status: Status
+    reason: Reason
+    priority: str = ""
+    user_id: str = ""
+    device_id: str = ""
+    delivery_id: str = ""
+    platform: str = ""
+    category: str = ""
+    type: str = ""
+    campaign_id: str = ""
+    attempt: int = 0
+    provider_status: int = 0
+    detail: str = ""
+    provider_id: str = ""
+    latency_ms: int = -1
+    token_action: TokenAction = TokenAction.KEEP
+    token: str = ""
+    token_invalid_at_ms: int = 0
+    trace_id: str = ""
+    sandbox: bool = False
+    created_at_ms: int = 0
+
+
+class Timer(msgspec.Struct, frozen=True, array_like=True):
+    """Something to put on a topic later. due_at_ms: never fired before."""
+
+    timer_id: str
+    due_at_ms: int
+    topic: str
+    key: bytes
+    value: bytes
+
+
+class TokenDeath(msgspec.Struct, frozen=True, array_like=True):
+    """A provider says that a token is dead since invalid_at_ms.
+
+    A device registered after that survives. invalid_at_ms is the provider's timestamp, or the
+    time of the answered request where the provider gives none.
+    """
+
+    tenant: str
+    user_id: str
+    device_id: str
+    platform: Platform
+    token: str
+    invalid_at_ms: int
+    reason: Reason
