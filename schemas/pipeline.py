@@ -141,6 +141,72 @@ class Outcome(msgspec.Struct, frozen=True, array_like=True):
     created_at_ms: int = 0
 
 
+class Texts(msgspec.Struct, frozen=True, array_like=True):
+    """The words for one locale; an empty image or url means the notice's own."""
+
+    title: str = ""
+    body: str = ""
+    image: str = ""
+    url: str = ""
+
+
+class Notice(msgspec.Struct, frozen=True, array_like=True):
+    """An event after validation, as it goes from route to its chunks and timers and back.
+
+    texts: by locale, "" being the default's. template: empty when the texts are given.
+    expression: the audience's segment expression, empty when users are listed.
+    accepted_at_ms: by the wall clock; all other times by the business clock.
+    """
+
+    message_id: str
+    tenant: str
+    type: str
+    category: str
+    priority: Priority
+    accepted_at_ms: int
+    created_at_ms: int
+    texts: dict[str, Texts] = {}
+    data: dict[str, str] = {}
+    overrides: dict[Platform, dict[str, Any]] = {}
+    template: str = ""
+    template_version: int = 0
+    variables: dict[str, Any] = {}
+    expression: str = ""
+    send_at_ms: int = 0
+    expires_at_ms: int = 0
+    collapse_key: str = ""
+    campaign_id: str = ""
+    traceparent: str = ""
+    sandbox: bool = False
+
+
+class Chunk(msgspec.Struct, frozen=True, array_like=True):
+    """A part of a notice's audience, on its way back into route.
+
+    notice: msgpack of Notice. users: listed ones. devices: parallel to users, "" meaning all of
+    the user's; empty when no device is singled out. shard: -1 unless the users are those of the
+    notice's expression in this shard. held: policy held it back, so its latency means nothing.
+    """
+
+    notice: bytes
+    users: tuple[str, ...] = ()
+    devices: tuple[str, ...] = ()
+    shard: int = -1
+    held: bool = False
+
+
+class DeadLetter(msgspec.Struct, frozen=True, array_like=True):
+    """Something that could not be handled: the raw bytes, why, and where it came from."""
+
+    topic: str
+    partition: int
+    offset: int
+    error: str
+    raw: bytes
+    at_ms: int
+    history: tuple[str, ...] = ()
+
+
 class Timer(msgspec.Struct, frozen=True, array_like=True):
     """Something to put on a topic later. due_at_ms: never fired before."""
 

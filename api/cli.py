@@ -1,0 +1,116 @@
+"""The `clarion` command: its groups are modules api/cli_<group>.py, imported when they are used."""
+
+import os
+import sys
+from collections.abc import Sequence
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from cyclopts import App
+
+SUMMARY = "Stream-native notification delivery."
+
+GROUPS = {
+    "demo": "See it work: the whole pipeline against simulated providers.",
+    "up": "Run everything on this machine.",
+    "flows": "Run, list and draw the dataflows.",
+    "events": "Send and check events.",
+    "sandbox": "Run the provider simulators.",
+    "config": "Check settings and tenants.",
+    "schemas": "List and export the wire contracts.",
+}
+"""Group -> what it is for, so that `--help` need not import it; `app` in api/cli_<group>.py."""
+
+FAILED, USAGE, INTERRUPTED = 1, 2, 130
+
+
+class CommandError(Exception):
+    """A command failed for a reason that its user can read: shown without a traceback, exit 1."""
+
+
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version  # noqa: PLC0415 - 30 ms that only --version needs
+
+    try:
+        return version("clarion")
+    except PackageNotFoundError:
+        return "0 (not installed)"
+
+
+def groups() -> dict[str, str]:
+    """Give the groups whose modules there are."""
+    return {
+        group: purpose
+        for group, purpose in GROUPS.items()
+        if find_spec(f"api.cli_{group}") is not None
+    }
+
+
+def overview() -> str:
+    """Say what there is: shown without importing cyclopts, which takes half a second."""
+    lines = [f"  {group:9} {purpose}" for group, purpose in groups().items()]
+    return "\n".join(
+        [
+            "Usage: clarion COMMAND",
+            "",
+            SUMMARY,
+            "",
+            *lines,
+            "",
+            "clarion COMMAND --help says more; clarion --version tells the version.",
+            "",
+        ]
+    )
+
+
+def build() -> "App":
+    """Build the command with all groups that there are."""
+    from cyclopts import App  # noqa: PLC0415 - slow to import, see overview
+
+    # Help texts are plain: Markdown would double the time to start.
+    app = App(name="clarion", help=SUMMARY, version=_version, help_format="plaintext")
+    for group, purpose in groups().items():
+        app.command(f"api.cli_{group}:app", name=group, help=purpose)
+    return app
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command line; give the exit code: 0, 1 failed, 2 wrong usage.
+
+    An error is one line on stderr (or one per fault); CLARION_TRACEBACK=1 shows where it arose.
+    """
+    if list(arguments) in ([], ["--help"], ["-h"]):
+        sys.stdout.write(overview())
+        return 0
+    from cyclopts import CycloptsError  # noqa: PLC0415 - slow to import, see overview
+
+    try:
+        result = build()(
+            list(arguments), exit_on_error=False, print_error=False, result_action="return_value"
+        )
+    except CycloptsError as error:
+        _say(f"{' '.join(str(error).split())} Try: clarion --help")
+        return USAGE
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader, such as `head`, has seen enough; keep the interpreter from complaining.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    except Exception as error:  # the last line of defence: people get a sentence
+        if os.environ.get("CLARION_TRACEBACK"):
+            raise
+        text = str(error) if isinstance(error, CommandError) else f"{type(error).__name__}: {error}"
+        _say(text)
+        return FAILED
+    return result if isinstance(result, int) else 0
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(f"clarion: {text}\n")
+
+
+def main() -> None:
+    """Run the command line of this process."""
+    sys.exit(run(sys.argv[1:]))

@@ -1,0 +1,295 @@
+"""The writing side of the Kafka adapter: what commits an epoch.
+
+Bytewax calls ``snapshot()`` on the sink after every write of an epoch. That barrier commits the
+records that were written together with the positions that rode in with them, in one Kafka
+transaction: exactly-once between topics (docs/decisions/0002-exactly-once.md).
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, Protocol
+
+from confluent_kafka import KafkaException, Producer, TopicPartition
+
+from flows.lanes import Lane, Lanes
+from schemas.stream import Batch, Positions, Record
+
+TRANSACTION_TIMEOUT_S = 30.0
+COMMIT_ATTEMPTS = 5
+QUEUE_FULL_WAIT_S = 0.05
+QUEUE_FULL_ATTEMPTS = 600
+
+PRODUCER_DEFAULTS: dict[str, Any] = {
+    "linger.ms": 5,
+    "batch.num.messages": 10_000,
+    "queue.buffering.max.messages": 200_000,
+    "queue.buffering.max.kbytes": 131_072,
+    "enable.idempotence": True,
+    "transaction.timeout.ms": int(TRANSACTION_TIMEOUT_S * 1_000),
+}
+
+
+class Committer(Protocol):
+    """Takes an epoch's records and makes them and their positions final, together."""
+
+    def open(self) -> None:
+        """Connect."""
+        ...
+
+    def write(self, items: Sequence[Any]) -> None:
+        """Take items of the current epoch."""
+        ...
+
+    def commit(self, positions: Positions) -> None:
+        """Make all that was written final, with these positions. Raises to stop the worker."""
+        ...
+
+    def abort(self) -> None:
+        """Forget what was written since the last commit."""
+        ...
+
+
+class TransactionAbortedError(Exception):
+    """The epoch's transaction was aborted; its input is to be read again."""
+
+
+class KafkaTransaction:
+    """Commits records and consumer positions in one Kafka transaction."""
+
+    def __init__(self, lanes: Lanes, settings: Mapping[str, Any], *, transactional_id: str) -> None:
+        self._lanes = lanes
+        self._settings = PRODUCER_DEFAULTS | dict(settings) | {"transactional.id": transactional_id}
+        self._producer: Producer | None = None
+        self._open = False
+
+    def open(self) -> None:
+        """Connect, fence any earlier process of this id and end its open transaction."""
+        self._producer = Producer(self._settings)
+        self._producer.init_transactions(TRANSACTION_TIMEOUT_S)
+
+    def write(self, items: Sequence[Record]) -> None:
+        """Produce into the open transaction, beginning one at the first record."""
+        if items:
+            produce(self._begun(), items)
+
+    def commit(self, positions: Positions) -> None:
+        """Send the positions into the transaction and commit it; a no-op when nothing moved.
+
+        Raises TransactionAbortedError after an abortable failure, KafkaException when this
+        process is fenced or the failure is final.
+        """
+        if not self._open and not positions:
+            return
+        producer = self._begun()
+        try:
+            for lane in self._lanes.lanes:
+                offsets = _offsets(lane.index, positions)
+                if offsets:
+                    metadata = lane.consumer.consumer_group_metadata()
+                    _retrying(
+                        partial(
+                            producer.send_offsets_to_transaction,
+                            offsets,
+                            metadata,
+                            TRANSACTION_TIMEOUT_S,
+                        )
+                    )
+            _retrying(lambda: producer.commit_transaction(TRANSACTION_TIMEOUT_S))
+        except KafkaException as error:
+            if not error.args[0].txn_requires_abort():
+                raise
+            self.abort()
+            raise TransactionAbortedError(str(error)) from error
+        self._open = False
+
+    def abort(self) -> None:
+        """Abort the open transaction, if any."""
+        if self._open and self._producer is not None:
+            producer = self._producer
+            _retrying(lambda: producer.abort_transaction(TRANSACTION_TIMEOUT_S))
+        self._open = False
+
+    def _begun(self) -> Producer:
+        if self._producer is None:
+            raise RuntimeError("open() comes before the first write")
+        if not self._open:
+            self._producer.begin_transaction()
+            self._open = True
+        return self._producer
+
+
+class KafkaFlush:
+    """At-least-once: flushes records, then commits positions.
+
+    What it writes may appear twice after a crash; only for records that are idempotent
+    downstream, and as the yardstick that exactly-once is measured against.
+    """
+
+    def __init__(self, lanes: Lanes, settings: Mapping[str, Any]) -> None:
+        self._lanes = lanes
+        self._settings = {
+            key: value
+            for key, value in (PRODUCER_DEFAULTS | dict(settings)).items()
+            if key != "transaction.timeout.ms"
+        }
+        self._producer: Producer | None = None
+        self._failed: list[str] = []
+
+    def open(self) -> None:
+        """Make the producer; it connects by itself."""
+        self._producer = Producer(self._settings)
+
+    def write(self, items: Sequence[Record]) -> None:
+        """Produce, noting failures."""
+        if self._producer is None:
+            raise RuntimeError("open() comes before the first write")
+        if items:
+            produce(self._producer, items, on_delivery=self._note)
+
+    def commit(self, positions: Positions) -> None:
+        """Wait for every record, then commit. Raises KafkaException when one failed."""
+        if self._producer is not None:
+            left = self._producer.flush(TRANSACTION_TIMEOUT_S)
+            if left or self._failed:
+                raise KafkaException(f"{left} records unsent, {len(self._failed)} failed")
+        commit_positions(self._lanes, positions)
+
+    def abort(self) -> None:
+        """Let go: what was produced stays, its input is read again."""
+
+    def _note(self, error: object, _message: object) -> None:
+        if error is not None:
+            self._failed.append(str(error))
+
+
+class Unfinished(Protocol):
+    """What a flow with sends under way keeps until their outcomes are committed."""
+
+    def finish(self) -> Sequence[Batch]:
+        """Wait for every send (bounded by its timeout); give all that is not yet committed."""
+        ...
+
+    def committed(self, positions: Positions) -> None:
+        """Forget what these positions cover."""
+        ...
+
+
+class Checkpoint:
+    """Ties source and sink of one process: generation, positions and the commit.
+
+    unfinished: set by flows whose work cannot be taken back by an abort.
+    """
+
+    def __init__(self, lanes: Lanes, committer: Committer) -> None:
+        self.lanes = lanes
+        self.committer = committer
+        self.generation = 0
+        self.unfinished: Unfinished | None = None
+        self.after_assign: Callable[[Lane, Sequence[TopicPartition]], None] = lambda _l, _t: None
+        self._positions: Positions = {}
+
+    def open(self) -> None:
+        """Connect both ends: the writing one first, as it fences an earlier process."""
+        self.committer.open()
+        self.lanes.open(self.restart, self._assigned)
+
+    def _assigned(self, lane: Lane, partitions: Sequence[TopicPartition]) -> None:
+        self.after_assign(lane, partitions)
+
+    def write(self, batch: Batch) -> None:
+        """Take a batch at the end of the pipe; one of an older generation is dropped."""
+        if batch.generation != self.generation:
+            return
+        self.committer.write(batch.items)
+        self._positions.update(batch.positions)
+
+    def commit(self) -> None:
+        """Commit the epoch; when Kafka aborts it instead, start over."""
+        try:
+            self._commit()
+        except TransactionAbortedError:
+            self.restart()
+
+    def restart(self) -> None:
+        """Drop all that is in the pipe and read again from what is committed.
+
+        Also what happens before partitions go to another process. Flows that only transform read
+        the aborted epoch again. A send cannot be taken back, so a flow with sends under way first
+        waits for them and commits all their outcomes.
+        """
+        self.committer.abort()
+        self._positions = {}
+        if self.unfinished is not None:
+            for batch in self.unfinished.finish():
+                self.write(batch)
+            self._commit()
+        self.generation += 1
+        self.lanes.rewind()
+
+    def _commit(self) -> None:
+        positions, self._positions = self._positions, {}
+        self.committer.commit(positions)
+        self.lanes.note_committed(positions)
+        if self.unfinished is not None:
+            self.unfinished.committed(positions)
+
+
+def produce(
+    producer: Producer,
+    records: Sequence[Record],
+    *,
+    on_delivery: Callable[[object, object], None] | None = None,
+) -> None:
+    """Produce all records, waiting while the local queue is full (at most 30 s a record).
+
+    Raises BufferError when the broker takes nothing for that long.
+    """
+    send = producer.produce
+    for record in records:
+        topic, key, value, partition = record
+        try:
+            send(topic, value, key, partition, on_delivery)
+        except BufferError:
+            _produce_slowly(producer, record, on_delivery)
+    producer.poll(0)
+
+
+def commit_positions(lanes: Lanes, positions: Positions) -> None:
+    """Commit positions outside any transaction."""
+    for lane in lanes.lanes:
+        offsets = _offsets(lane.index, positions)
+        if offsets:
+            lane.consumer.commit(offsets=offsets, asynchronous=False)
+
+
+def _produce_slowly(
+    producer: Producer, record: Record, on_delivery: Callable[[object, object], None] | None
+) -> None:
+    for _ in range(QUEUE_FULL_ATTEMPTS):
+        producer.poll(QUEUE_FULL_WAIT_S)
+        try:
+            producer.produce(record.topic, record.value, record.key, record.partition, on_delivery)
+        except BufferError:
+            continue
+        return
+    raise BufferError("the broker took no record for 30 s")
+
+
+def _offsets(lane: int, positions: Positions) -> list[TopicPartition]:
+    return [
+        TopicPartition(topic, partition, position.offset, position.note)
+        for (index, topic, partition), position in positions.items()
+        if index == lane
+    ]
+
+
+def _retrying(call: Callable[[], None]) -> None:
+    """Call again while Kafka says that the failure is retriable, a bounded number of times."""
+    for attempt in range(1, COMMIT_ATTEMPTS + 1):
+        try:
+            call()
+        except KafkaException as error:
+            if attempt == COMMIT_ATTEMPTS or not error.args[0].retriable():
+                raise
+        else:
+            return

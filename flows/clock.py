@@ -1,0 +1,21 @@
+"""The two clocks: wall time for latencies and tokens, business time for policy."""
+
+import time
+from collections.abc import Callable
+
+from schemas.settings import ClockSettings
+
+Clock = Callable[[], int]
+"""Gives epoch milliseconds."""
+
+
+def wall_ms() -> int:
+    """Give the machine's time."""
+    return time.time_ns() // 1_000_000
+
+
+def business_clock(warp: ClockSettings | None) -> Clock:
+    """Give the clock that policy goes by: the machine's, or a warped one in the sandbox."""
+    if warp is None:
+        return wall_ms
+    return lambda: warp.at(wall_ms())

@@ -1,0 +1,166 @@
+"""The composition root: settings in, a flow with all its clients out. Nothing connects here.
+
+What only some flows need is imported where it is used, so that a process loads no client of
+another flow: that halves the time to start.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+from bytewax.dataflow import Dataflow
+
+from flows.checkpoint import Checkpoint, KafkaTransaction
+from flows.clock import Clock, business_clock
+from flows.config import load_tenants
+from flows.kafka import KafkaSource
+from flows.lanes import Lanes
+from flows.observe import Observer
+from flows.timer_wheel import Wheel
+from operators.encode import Encode
+from schemas.pipeline import Platform, Priority
+from schemas.settings import Settings
+from schemas.tenant import Tenant
+from state.redis_client import RedisClient
+
+LONGEST_TRANSACTION_S = 60.0
+
+
+@dataclass
+class Process:
+    """A flow ready to run, with what must be started before it and closed after it."""
+
+    name: str
+    flow: Dataflow
+    epoch: timedelta
+    checkpoint: Checkpoint
+    health_beats: list[Callable[[int], None]]
+    dependencies: Mapping[str, Callable[[], None]]
+    start: list[Callable[[], None]] = field(default_factory=list)
+    close: list[Callable[[], None]] = field(default_factory=list)
+
+
+class Composer:
+    """What all flows of a process are made from. stopped: asked by sources; True ends the flow."""
+
+    def __init__(self, settings: Settings, stopped: Callable[[], bool]) -> None:
+        self.settings = settings
+        self.stopped = stopped
+        self.now_ms: Clock = business_clock(settings.clock)
+        self.tenants: Mapping[str, Tenant] = load_tenants(settings.tenants_dir)
+        self.wheel = wheel_of(settings)
+        redis = settings.redis
+        self.redis = RedisClient(
+            redis.url,
+            cluster=redis.cluster,
+            timeout_s=redis.timeout_s,
+            connect_timeout_s=redis.connect_timeout_s,
+            retries=redis.retries,
+            max_connections=redis.max_connections,
+        )
+        self._beats: list[Callable[[int], None]] = []
+
+    def kafka(self) -> dict[str, Any]:
+        """Give the librdkafka options that every client needs."""
+        return dict(self.settings.kafka.client_options())
+
+    def group(self, name: str) -> str:
+        """Give a consumer group's full name."""
+        return f"{self.settings.kafka.group_prefix}.{name}"
+
+    def lanes_by_priority(
+        self,
+        name: str,
+        topics_of: Callable[[Priority], Sequence[str]],
+        *,
+        batch_size: int | None = None,
+    ) -> Lanes:
+        """Make one lane per priority served, most urgent first."""
+        served = [p for p in Priority if p in self.settings.flow.priorities]
+        return Lanes(
+            [(self.group(f"{name}.{priority}"), topics_of(priority)) for priority in served],
+            self.kafka(),
+            instance=self.settings.kafka.instance,
+            batch_size=min(batch_size or 1_000_000, self.settings.flow.batch_size),
+        )
+
+    def one_lane(self, name: str, topics: Sequence[str], **more: Any) -> Lanes:
+        """Make one lane over all topics of a flow."""
+        return Lanes(
+            [(self.group(name), topics)],
+            self.kafka(),
+            instance=self.settings.kafka.instance,
+            batch_size=self.settings.flow.batch_size,
+            **more,
+        )
+
+    def transactional(self, name: str, lanes: Lanes) -> Checkpoint:
+        """Make a checkpoint that commits in Kafka transactions."""
+        served = "-".join(self.settings.flow.priorities)
+        kafka = self.settings.kafka
+        transactional_id = f"{kafka.transactional_id_prefix}.{name}.{served}.{kafka.instance}"
+        committer = KafkaTransaction(lanes, self.kafka(), transactional_id=transactional_id)
+        return Checkpoint(lanes, committer)
+
+    def source(self, checkpoint: Checkpoint, **more: Any) -> KafkaSource:
+        """Make the source of a flow."""
+        return KafkaSource(
+            checkpoint, now_ms=self.now_ms, stopped=self.stopped, heartbeat=self.beat, **more
+        )
+
+    def beat(self, count: int) -> None:
+        """Tell the health check that the flow turned and read ``count`` records."""
+        for beat in self._beats:
+            beat(count)
+
+    def encode(self, name: str, dead_letters: str) -> Encode:
+        """Make the encoder of a flow, watched for metrics and logs."""
+        return Encode(dead_letters=dead_letters, timer=self.wheel.record, watch=Observer(name))
+
+    def process(self, name: str, flow: Dataflow, checkpoint: Checkpoint) -> Process:
+        """Wrap a flow up."""
+        return Process(
+            name=name,
+            flow=flow,
+            epoch=timedelta(milliseconds=self.settings.flow.checkpoint_ms),
+            checkpoint=checkpoint,
+            health_beats=self._beats,
+            dependencies={"redis": self.redis.ping},
+            close=[checkpoint.lanes.close, self.redis.close],
+        )
+
+
+def build_process(
+    settings: Settings,
+    stopped: Callable[[], bool],
+    name: str,
+    platform: Platform | None = None,
+) -> Process:
+    """Build a flow by name; deliver also takes its platform. Raises ValueError."""
+    if (name == "deliver") != (platform is not None):
+        raise ValueError("deliver takes a platform (apns, fcm or webpush), the others none")
+    if name in {"route", "timers"}:
+        from flows import compose_route as parts  # noqa: PLC0415 - see the module's docstring
+
+        make = {"route": parts.make_route, "timers": parts.make_timers}[name]
+        return make(Composer(settings, stopped))
+    if name in {"outcomes", "registry"}:
+        from flows import compose_stores as stores  # noqa: PLC0415 - see the module's docstring
+
+        make = {"outcomes": stores.make_outcomes, "registry": stores.make_registry}[name]
+        return make(Composer(settings, stopped))
+    if platform is None:
+        known = "route, deliver, timers, outcomes, registry"
+        raise ValueError(f"no flow {name!r}: choose from {known}")
+    from flows.compose_deliver import make_deliver  # noqa: PLC0415 - see the module's docstring
+
+    return make_deliver(Composer(settings, stopped), platform)
+
+
+def wheel_of(settings: Settings) -> Wheel:
+    """Give the timer wheel's shape; open slots behind now cover the longest transaction."""
+    speed = settings.clock.speed if settings.clock is not None else 1.0
+    slot_ms = int(settings.timers.slot_s * 1_000)
+    slots_open = -(-int(LONGEST_TRANSACTION_S * 1_000 * speed) // slot_ms)
+    return Wheel(settings.timers.slots, slot_ms, min(settings.timers.slots // 2, slots_open))

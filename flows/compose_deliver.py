@@ -1,0 +1,101 @@
+"""Composes deliver, the flow to one provider."""
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from flows import deliver
+from flows.compose import Composer, Process
+from flows.config import resolve_credentials
+from flows.kafka import KafkaSink
+from flows.sender import Sender
+from operators.deliveries import decode_deliveries
+from operators.settle import Settle
+from schemas import topics
+from schemas.apps import WebPushApp
+from schemas.pipeline import Platform
+from schemas.stream import Batch
+from schemas.tenant import Tenant
+from sinks.port import Sink
+from state.ledger import RedisLedger
+
+DELIVER_BATCH = 500  # what a crash can put in doubt stays small
+
+
+def make_deliver(composer: Composer, platform: Platform) -> Process:
+    """Make the flow from a platform's deliveries to its provider."""
+    name = f"deliver.{platform}"
+    lanes = composer.lanes_by_priority(
+        name, lambda p: (topics.DELIVERIES[platform, p],), batch_size=DELIVER_BATCH
+    )
+    checkpoint = composer.transactional(name, lanes)
+    settle = Settle(composer.tenants)
+    encode = composer.encode(name, topics.DEAD_DELIVERIES[platform])
+
+    def finish(batch: Batch) -> Batch:
+        outcomes, others = settle(batch.items, batch.now_ms)
+        return batch.main(encode([*outcomes, *others]))
+
+    sender = Sender(
+        make_sink(composer, platform),
+        ledger=RedisLedger(composer.redis),
+        group_of=lambda topic: composer.group(f"{name}.{topic.rpartition('.')[2]}"),
+        finish_batch=finish,
+        window=composer.settings.flow.in_flight,
+    )
+    sender.generation = lambda: checkpoint.generation
+    checkpoint.unfinished = sender
+    checkpoint.after_assign = lambda _lane, partitions: sender.assigned(partitions)
+    parts = deliver.DeliverParts(
+        platform=platform,
+        source=composer.source(checkpoint, gate=sender.has_room, tick=sender.is_busy),
+        decode=decode_deliveries,
+        send=sender.exchange,
+        settle=settle,
+        encode=encode,
+        sink=KafkaSink(checkpoint),
+    )
+    process = composer.process(name, deliver.build(parts), checkpoint)
+    process.start.append(sender.start)
+    process.close.insert(0, sender.stop)
+    return process
+
+
+def make_sink(composer: Composer, platform: Platform) -> Sink:
+    """Make a platform's sink; it connects in open()."""
+    settings = composer.settings.providers
+    common: dict[str, Any] = {
+        "credentials": resolve_credentials(composer.tenants),
+        # Provider tokens are checked against the providers' clocks: wall time, never a warped one.
+        "now": time.time,
+        "ca_pem": settings.ca_file.read_bytes() if settings.ca_file is not None else None,
+        "connections": settings.connections,
+        "request_timeout_s": settings.request_timeout_s,
+    }
+    if platform is Platform.APNS:
+        from sinks.apns import ApnsSink  # noqa: PLC0415 - see flows/compose
+
+        return ApnsSink(
+            **common,
+            production_url=settings.apns_production_url,
+            sandbox_url=settings.apns_sandbox_url,
+        )
+    if platform is Platform.FCM:
+        from sinks.fcm import FcmSink  # noqa: PLC0415 - as above
+
+        return FcmSink(**common, base_url=settings.fcm_url)
+    from sinks.webpush import WebPushSink  # noqa: PLC0415 - as above
+
+    return WebPushSink(**common, allowed_hosts=allowed_hosts(composer.tenants))
+
+
+def allowed_hosts(tenants: Mapping[str, Tenant]) -> list[str] | None:
+    """Give the push services that tenants named, None for the vendors' own."""
+    named = {
+        host
+        for tenant in tenants.values()
+        for app in tenant.apps.values()
+        if isinstance(app, WebPushApp)
+        for host in app.allowed_hosts or ()
+    }
+    return sorted(named) or None

@@ -1,0 +1,65 @@
+"""Composes route and timers, the flows between topics."""
+
+from flows import route, timers
+from flows.compose import Composer, Process
+from flows.kafka import KafkaSink
+from flows.timer_wheel import TimerSource, release
+from operators.admit import admit
+from operators.audience import ExpandAudience
+from operators.cap import ApplyCaps
+from operators.decode import Decode
+from operators.dedup import DropDuplicates
+from operators.fan_out import fan_out
+from operators.join import JoinProfiles
+from operators.pace import Pace
+from operators.schedule import schedule
+from schemas import topics
+from state.caps import RedisCaps
+from state.dedup import RedisDedup
+from state.profiles import RedisProfiles
+from state.rates import Leases, RedisRates
+from state.segments import RedisSegments
+
+
+def make_route(composer: Composer) -> Process:
+    """Make the flow from events to deliveries."""
+    lanes = composer.lanes_by_priority("route", lambda p: (topics.EVENTS[p], topics.CHUNKS[p]))
+    checkpoint = composer.transactional("route", lanes)
+    redis, tenants = composer.redis, composer.tenants
+    parts = route.RouteParts(
+        source=composer.source(checkpoint),
+        decode=Decode(tenants),
+        dedup=DropDuplicates(RedisDedup(redis)),
+        schedule=schedule,
+        audience=ExpandAudience(
+            RedisSegments(redis), chunk_users=composer.settings.flow.chunk_users
+        ),
+        profiles=JoinProfiles(RedisProfiles(redis)),
+        admit=admit,
+        caps=ApplyCaps(RedisCaps(redis)),
+        fan_out=fan_out,
+        pace=Pace(tenants, Leases(RedisRates(redis))),
+        encode=composer.encode("route", topics.DEAD_ROUTE),
+        sink=KafkaSink(checkpoint),
+    )
+    return composer.process("route", route.build(parts), checkpoint)
+
+
+def make_timers(composer: Composer) -> Process:
+    """Make the flow from due times to topics."""
+    lanes = composer.one_lane("timers", [topics.TIMERS], tells_end=True)
+    checkpoint = composer.transactional("timers", lanes)
+    wheel = composer.wheel
+    parts = timers.TimersParts(
+        source=TimerSource(
+            checkpoint,
+            wheel,
+            now_ms=composer.now_ms,
+            stopped=composer.stopped,
+            heartbeat=composer.beat,
+        ),
+        release=lambda items, now_ms: (release(items, now_ms, wheel), []),
+        encode=composer.encode("timers", topics.DEAD_TIMERS),
+        sink=KafkaSink(checkpoint),
+    )
+    return composer.process("timers", timers.build(parts), checkpoint)

@@ -1,0 +1,94 @@
+"""Composes outcomes and registry, the flows into the stores."""
+
+from datetime import timedelta
+from urllib.parse import urlsplit
+
+from flows import outcomes, registry
+from flows.checkpoint import Checkpoint, KafkaFlush
+from flows.clickhouse_commit import OutcomeRows, RegistryRows
+from flows.compose import Composer, Process
+from flows.kafka import KafkaSink
+from operators.feedback import outcome_rows
+from operators.profile_writer import WriteProfiles
+from operators.registration import decode_registrations
+from schemas import topics
+from schemas.settings import Settings
+from sinks.clickhouse import ClickHouseSettings, ClickHouseWriter, connect
+from sinks.clickhouse_once import ExactlyOnceWriter
+from state.profiles import RedisProfiles
+from state.segments import RedisSegments
+from state.tokens import RedisTokens
+
+OUTCOMES_EPOCH = timedelta(milliseconds=500)  # ClickHouse likes large inserts
+
+
+def make_outcomes(composer: Composer) -> Process:
+    """Make the flow from decisions and feedback to ClickHouse."""
+    lanes = composer.one_lane("outcomes", [topics.OUTCOMES, topics.FEEDBACK])
+    writer = make_writer(composer.settings)
+    encode = composer.encode("outcomes", topics.DEAD_OUTCOMES)
+    rows = OutcomeRows(
+        ExactlyOnceWriter(writer),
+        KafkaFlush(lanes, composer.kafka()),
+        encode,
+        now_ms=composer.now_ms,
+    )
+    checkpoint = Checkpoint(lanes, rows)
+    checkpoint.after_assign = rows.assigned
+    parts = outcomes.OutcomesParts(
+        source=composer.source(checkpoint),
+        decode=outcome_rows,
+        encode=encode,
+        sink=KafkaSink(checkpoint),
+    )
+    process = composer.process("outcomes", outcomes.build(parts), checkpoint)
+    process.epoch = OUTCOMES_EPOCH
+    process.close.append(writer.close)
+    return process
+
+
+def make_registry(composer: Composer) -> Process:
+    """Make the flow from registrations to profiles."""
+    names = [topics.DEVICES, topics.USERS, topics.PREFERENCES, topics.TOKEN_DEATHS]
+    lanes = composer.one_lane("registry", names)
+    writer = make_writer(composer.settings)
+    checkpoint = Checkpoint(lanes, RegistryRows(writer, KafkaFlush(lanes, composer.kafka())))
+    redis = composer.redis
+    parts = registry.RegistryParts(
+        source=composer.source(checkpoint),
+        decode=decode_registrations,
+        profiles=WriteProfiles(
+            composer.tenants,
+            profiles=RedisProfiles(redis),
+            tokens=RedisTokens(redis),
+            segments=RedisSegments(redis),
+        ),
+        encode=composer.encode("registry", topics.DEAD_REGISTRY),
+        sink=KafkaSink(checkpoint),
+    )
+    process = composer.process("registry", registry.build(parts), checkpoint)
+    process.close.append(writer.close)
+    return process
+
+
+def make_writer(settings: Settings) -> ClickHouseWriter:
+    """Make the writer; it connects at its first use."""
+    where = clickhouse_of(settings)
+    return ClickHouseWriter(client_factory=lambda: connect(where))
+
+
+def clickhouse_of(settings: Settings) -> ClickHouseSettings:
+    """Give the address of ClickHouse as its client takes it."""
+    given = settings.clickhouse
+    url = urlsplit(given.url)
+    is_secure = url.scheme == "https"
+    return ClickHouseSettings(
+        host=url.hostname or "127.0.0.1",
+        port=url.port or (8443 if is_secure else 8123),
+        secure=is_secure,
+        user=given.user,
+        password=given.password.get_secret_value(),
+        database=given.database,
+        connect_timeout_s=int(given.connect_timeout_s),
+        request_timeout_s=int(given.query_timeout_s),
+    )

@@ -1,0 +1,227 @@
+"""The reading side of the Kafka adapter: one consumer per priority, higher priorities first.
+
+A lane is its own consumer group, so a process can drain ``critical`` before ``high`` and the lag
+of each is visible by itself. Static membership with cooperative-sticky assignment brings a
+restarted process back at once (docs/decisions/0002-exactly-once.md).
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    Consumer,
+    KafkaError,
+    KafkaException,
+    TopicPartition,
+)
+
+from schemas.stream import Message, Position, Positions
+
+STARVATION_S = 1.0  # a lower lane is served at least this often, however busy the higher ones are
+SEEK_TIMEOUT_S = 5.0
+COMMITTED_TIMEOUT_S = 30.0
+
+CONSUMER_DEFAULTS: dict[str, Any] = {
+    "enable.auto.commit": False,
+    "isolation.level": "read_committed",
+    "auto.offset.reset": "earliest",
+    "partition.assignment.strategy": "cooperative-sticky",
+    # 2-3.6 times the consume rate of the default of 1,000 ms.
+    "fetch.queue.backoff.ms": 5,
+    # Bounds what a lane prefetches, whatever the backlog.
+    "queued.max.messages.kbytes": 16_384,
+    "queued.min.messages": 20_000,
+    "fetch.wait.max.ms": 50,
+    "session.timeout.ms": 10_000,
+    "heartbeat.interval.ms": 2_000,
+}
+
+RevokeHook = Callable[[], None]
+
+
+@dataclass(slots=True)
+class Lane:
+    """One consumer group over some topics."""
+
+    index: int
+    topics: Sequence[str]
+    group: str
+    consumer: Consumer
+    committed: dict[tuple[str, int], Position] = field(default_factory=dict)
+    to_seek: dict[tuple[str, int], int] = field(default_factory=dict)
+    served_at: float = 0.0
+
+
+class Lanes:
+    """Reads batches from lanes in order of priority.
+
+    lanes: (group, topics) pairs, most urgent first. settings: librdkafka options, at least
+    ``bootstrap.servers``. tells_end: call on_end(topic, partition) whenever one was read to its
+    end. Nothing connects before ``open``.
+    """
+
+    def __init__(
+        self,
+        lanes: Sequence[tuple[str, Sequence[str]]],
+        settings: Mapping[str, Any],
+        *,
+        instance: str,
+        batch_size: int = 2_000,
+        tells_end: bool = False,
+    ) -> None:
+        self._plan = lanes
+        self._settings = settings
+        self._instance = instance
+        self._batch_size = batch_size
+        self._tells_end = tells_end
+        self.on_end: Callable[[str, int], None] = lambda _topic, _partition: None
+        self._on_revoke: RevokeHook = lambda: None
+        self._on_assign: Callable[[Lane, Sequence[TopicPartition]], None] = lambda _lane, _tps: None
+        self.lanes: list[Lane] = []
+
+    def open(
+        self,
+        on_revoke: RevokeHook,
+        on_assign: Callable[[Lane, Sequence[TopicPartition]], None],
+    ) -> None:
+        """Join the groups. on_revoke runs before any partition is given up."""
+        self._on_revoke, self._on_assign = on_revoke, on_assign
+        for index, (group, topics) in enumerate(self._plan):
+            consumer = Consumer(
+                CONSUMER_DEFAULTS
+                | dict(self._settings)
+                | {
+                    "group.id": group,
+                    "group.instance.id": self._instance,
+                    "enable.partition.eof": self._tells_end,
+                }
+            )
+            lane = Lane(index, topics, group, consumer)
+            self.lanes.append(lane)
+            consumer.subscribe(
+                list(topics),
+                on_assign=partial(self._assigned, lane),
+                on_revoke=partial(self._revoked, lane),
+                on_lost=partial(self._revoked, lane),
+            )
+
+    def read(self, *, idle_s: float) -> tuple[Lane, list[Message]] | None:
+        """Read one batch from the first lane that has any; wait at most idle_s for the first.
+
+        Raises KafkaException when a consumer cannot go on.
+        """
+        self._seek()
+        now = time.monotonic()
+        for lane in self._order(now):
+            found = self._good(lane, lane.consumer.consume(self._batch_size, 0))
+            if found:
+                lane.served_at = now
+                return lane, found
+        if idle_s <= 0:
+            return None
+        lane = self.lanes[0]
+        first = lane.consumer.poll(idle_s)
+        if first is None:
+            return None
+        found = self._good(lane, [first, *lane.consumer.consume(self._batch_size - 1, 0)])
+        return (lane, found) if found else None
+
+    def rewind(self) -> None:
+        """Go back to what is committed in every lane; takes effect at the next read."""
+        for lane in self.lanes:
+            for tp in lane.consumer.assignment():
+                key = (tp.topic, tp.partition)
+                at = lane.committed.get(key)
+                lane.to_seek[key] = at.offset if at is not None else OFFSET_BEGINNING
+
+    def note_committed(self, positions: Positions) -> None:
+        """Remember what a commit has covered, as the place to rewind to."""
+        for (index, topic, partition), position in positions.items():
+            self.lanes[index].committed[topic, partition] = position
+
+    def lag(self) -> int:
+        """Count the records that wait in the broker, as far as the consumers know."""
+        return sum(self._lane_lag(lane) for lane in self.lanes)
+
+    def close(self) -> None:
+        """Leave; a static member's partitions stay reserved for its return.
+
+        All is committed by now, so giving partitions up needs no more care.
+        """
+        self._on_revoke = lambda: None
+        for lane in self.lanes:
+            lane.consumer.close()
+        self.lanes = []
+
+    def _order(self, now: float) -> list[Lane]:
+        starving = [lane for lane in self.lanes[1:] if now - lane.served_at > STARVATION_S]
+        return [*starving, *self.lanes] if starving else self.lanes
+
+    @staticmethod
+    def _lane_lag(lane: Lane) -> int:
+        waiting = 0
+        for tp in lane.consumer.position(lane.consumer.assignment()):
+            _low, high = lane.consumer.get_watermark_offsets(tp, cached=True)
+            at = lane.committed.get((tp.topic, tp.partition), Position(0))
+            waiting += max(0, high - (tp.offset if tp.offset >= 0 else at.offset))
+        return waiting
+
+    def _good(self, lane: Lane, messages: Sequence[Any]) -> list[Message]:
+        if lane.to_seek:  # a rebalance ran inside this call: what it returned is read again
+            return []
+        good = [message for message in messages if message.error() is None]
+        if len(good) != len(messages):
+            for message in messages:
+                error = message.error()
+                if error is None:
+                    continue
+                if error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - librdkafka's local codes are spelt so
+                    self.on_end(message.topic(), message.partition())
+                else:
+                    _raise_if_final(error)
+        return good
+
+    def _assigned(self, lane: Lane, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        for tp in lane.consumer.committed(partitions, COMMITTED_TIMEOUT_S):
+            if tp.offset >= 0:
+                lane.committed[tp.topic, tp.partition] = Position(tp.offset, tp.metadata or "")
+        self._on_assign(lane, partitions)
+
+    def _revoked(self, lane: Lane, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._on_revoke()
+        for tp in partitions:
+            lane.committed.pop((tp.topic, tp.partition), None)
+            lane.to_seek.pop((tp.topic, tp.partition), None)
+
+    def _seek(self) -> None:
+        for lane in self.lanes:
+            if not lane.to_seek:
+                continue
+            mine = {(tp.topic, tp.partition) for tp in lane.consumer.assignment()}
+            for (topic, partition), offset in list(lane.to_seek.items()):
+                if (topic, partition) in mine:
+                    lane.consumer.seek(TopicPartition(topic, partition, offset))
+                del lane.to_seek[topic, partition]
+
+
+def positions_of(lane: Lane, messages: Sequence[Message]) -> Positions:
+    """Give the next position of every partition that these messages came from."""
+    last = {(m.topic(), m.partition()): m.offset() for m in messages}
+    return {(lane.index, t, p): Position(offset + 1) for (t, p), offset in last.items()}
+
+
+def _raise_if_final(error: KafkaError) -> None:
+    """Raise for what a consumer cannot outlive; librdkafka retries the rest by itself."""
+    if error.retriable():
+        return
+    if error.fatal() or error.code() in {
+        KafkaError.TOPIC_AUTHORIZATION_FAILED,
+        KafkaError.GROUP_AUTHORIZATION_FAILED,
+        KafkaError._AUTHENTICATION,  # noqa: SLF001 - librdkafka's local codes are spelt so
+        KafkaError._MAX_POLL_EXCEEDED,  # noqa: SLF001 - as above
+    }:
+        raise KafkaException(error)

@@ -1,0 +1,43 @@
+"""registry: from registrations to profiles.
+
+devices, users, preferences, dead tokens ─ decode ─ profiles ─► Redis (as it goes)
+│         └─────► ClickHouse rows, tombstones
+└───────────────► dead letters
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import bytewax.operators as op
+from bytewax.dataflow import Dataflow
+from bytewax.inputs import Source
+from bytewax.outputs import Sink
+
+from operators.steps import Apply, Step, apply, fork, to_process
+from schemas.stream import Batch
+
+
+@dataclass(frozen=True)
+class RegistryParts:
+    """What registry is built from; flows/compose.py fills it in."""
+
+    source: Source[Batch]
+    decode: Step
+    profiles: Apply
+    encode: Apply
+    sink: Sink[Any]
+
+
+def build(parts: RegistryParts) -> Dataflow:
+    """Draw the graph."""
+    flow = Dataflow("registry")
+    records = op.input("registrations", flow, parts.source)
+    # Batch[Message]
+    changes = fork("decode", records, parts.decode)
+    # Batch[Change], beside it Batch[DeadLetter]
+    written = apply("profiles", changes.oks, parts.profiles)
+    # Batch[DeviceRow | UserRow]
+    letters = apply("encode", changes.outs, parts.encode)
+    merged = op.merge("merged", written, letters)
+    op.output("stores", to_process("process", merged), parts.sink)
+    return flow

@@ -1,0 +1,71 @@
+"""route: from events to deliveries.
+
+events, chunks ─ decode ─ dedup ─ schedule ─ audience ─ profiles ─ admit ─ caps ─ fan-out ─ pace ─► deliveries
+└────────┴───────┴──────────┴─────────────────────┴──────┴───────┴───────┴──► outcomes, timers, chunks, dead letters
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import bytewax.operators as op
+from bytewax.dataflow import Dataflow
+from bytewax.inputs import Source
+from bytewax.outputs import Sink
+
+from operators.steps import Apply, Step, apply, fork, to_process
+from schemas.stream import Batch
+
+
+@dataclass(frozen=True)
+class RouteParts:
+    """What route is built from; flows/compose.py fills it in."""
+
+    source: Source[Batch]
+    decode: Step
+    dedup: Step
+    schedule: Step
+    audience: Step
+    profiles: Step
+    admit: Step
+    caps: Step
+    fan_out: Step
+    pace: Step
+    encode: Apply
+    sink: Sink[Any]
+
+
+def build(parts: RouteParts) -> Dataflow:
+    """Draw the graph."""
+    flow = Dataflow("route")
+    records = op.input("events", flow, parts.source)
+    # Batch[Message]
+    works = fork("decode", records, parts.decode)
+    # Batch[Work], beside it Batch[DeadLetter | Outcome]
+    fresh = fork("dedup", works.oks, parts.dedup)
+    due = fork("schedule", fresh.oks, parts.schedule)
+    # beside it Batch[Timer | Outcome]
+    listed = fork("audience", due.oks, parts.audience)
+    # beside it Batch[Chunk | Outcome]
+    known = fork("profiles", listed.oks, parts.profiles)
+    admitted = fork("admit", known.oks, parts.admit)
+    allowed = fork("caps", admitted.oks, parts.caps)
+    addressed = fork("fan_out", allowed.oks, parts.fan_out)
+    # Batch[Delivery]
+    paced = fork("pace", addressed.oks, parts.pace)
+    decided = op.merge(
+        "decided",
+        paced.oks,
+        works.outs,
+        fresh.outs,
+        due.outs,
+        listed.outs,
+        known.outs,
+        admitted.outs,
+        allowed.outs,
+        addressed.outs,
+        paced.outs,
+    )
+    encoded = apply("encode", decided, parts.encode)
+    # Batch[Record]
+    op.output("kafka", to_process("process", encoded), parts.sink)
+    return flow

@@ -1,0 +1,61 @@
+"""Runs one flow in this process until it is told to stop."""
+
+import signal
+import threading
+from types import FrameType
+
+import structlog
+from bytewax.testing import run_main
+
+from flows.compose import Process, build_process
+from flows.health import Health, HealthServer
+from flows.observe import configure_logs
+from schemas.pipeline import Platform
+from schemas.settings import Settings
+
+
+def run_flow(settings: Settings, name: str, platform: Platform | None = None) -> None:
+    """Run a flow until SIGTERM or SIGINT; then drain, commit and return.
+
+    Raises what stopped the flow otherwise; a supervisor starts the process again.
+    """
+    stop = threading.Event()
+
+    def ask_to_stop(_number: int, _frame: FrameType | None) -> None:
+        stop.set()
+
+    signal.signal(signal.SIGTERM, ask_to_stop)
+    signal.signal(signal.SIGINT, ask_to_stop)
+    observed = settings.observability
+    label = name if platform is None else f"{name}.{platform}"
+    configure_logs(
+        level=observed.log_level,
+        as_json=observed.json_logs,
+        flow=label,
+        instance=settings.kafka.instance,
+    )
+    process = build_process(settings, stop.is_set, name, platform)
+    health = Health(label, process.checkpoint.lanes.lag)
+    process.health_beats.append(health.beat)
+    server = HealthServer(
+        health, process.dependencies, host=observed.metrics_host, port=observed.metrics_port
+    )
+    server.start()
+    structlog.get_logger().info("started", metrics_port=server.port)
+    try:
+        _run(process)
+    finally:
+        server.stop()
+    structlog.get_logger().info("stopped")
+
+
+def _run(process: Process) -> None:
+    """Run the dataflow in this thread, which is where signals arrive."""
+    try:
+        for start in process.start:
+            start()
+        # The same engine call that `python -m bytewax.run` makes for a single worker.
+        run_main(process.flow, epoch_interval=process.epoch)  # type: ignore[no-untyped-call]  # bytewax has no types here
+    finally:
+        for close in process.close:
+            close()

@@ -1,0 +1,258 @@
+"""Sending as a step: deliveries go to the platform's sink, settled ones come back in order.
+
+The pipe never drains. A batch is handed over with the positions it was read from; its outcomes
+and positions leave together once all its sends and those of every earlier batch have settled, so
+one transaction commits both (docs/decisions/0004-sending.md).
+"""
+
+import asyncio
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+
+import uvloop
+from confluent_kafka import TopicPartition
+
+from operators.settle import EXPIRED, IN_DOUBT, Settled
+from schemas.pipeline import FAST, Answer, Delivery
+from schemas.stream import Batch, Positions, Source
+from sinks.port import Sink
+from state.ledger import Ledger
+
+OPEN_TIMEOUT_S = 30.0
+FINISH_TIMEOUT_S = 60.0
+WINDOW = 512
+
+Item = tuple[Delivery, Source]
+
+
+class _Ticket:
+    """One batch under way. answers fill in as they come, by place."""
+
+    __slots__ = ("answers", "emitted", "items", "left", "positions")
+
+    def __init__(self, items: Sequence[Item], positions: Positions) -> None:
+        self.items = items
+        self.positions = positions
+        self.answers: list[tuple[Answer, int] | None] = [None] * len(items)
+        self.left = len(items)
+        self.emitted = False
+
+    def settled(self) -> list[Settled]:
+        return [
+            Settled(delivery, answer[0], source, answer[1])
+            for (delivery, source), answer in zip(self.items, self.answers, strict=True)
+            if answer is not None
+        ]
+
+
+class Sender:
+    """Runs a sink in its own event loop and keeps at most ``window`` requests in flight.
+
+    finish_batch: turns settled deliveries into records, the same steps as in the flow.
+    wall_ms: wall clock for latencies. Not thread-safe: one caller, the dataflow's thread.
+    """
+
+    def __init__(
+        self,
+        sink: Sink,
+        *,
+        ledger: Ledger,
+        group_of: Callable[[str], str],
+        finish_batch: Callable[[Batch], Batch],
+        wall_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+        window: int = WINDOW,
+    ) -> None:
+        self._sink = sink
+        self._ledger = ledger
+        self._group_of = group_of
+        self._finish_batch = finish_batch
+        self._wall_ms = wall_ms
+        self._window = window
+        self._todo: deque[tuple[_Ticket, int]] = deque()
+        self._tickets: deque[_Ticket] = deque()
+        self._in_doubt: dict[tuple[str, int], int] = {}
+        # Two counters, as each has one writer: the dataflow's thread and the loop's.
+        self._handed_over = 0
+        self._settled = 0
+        self._idle: list[asyncio.Future[None]] = []
+        self._loop = uvloop.new_event_loop()
+        self._thread = threading.Thread(target=self._run, name="sender", daemon=True)
+        self._opened = threading.Event()
+        self._failure: BaseException | None = None
+        self.last_now_ms = 0
+        self.generation: Callable[[], int] = lambda: 0
+
+    # -- called by the dataflow's thread
+
+    def start(self) -> None:
+        """Start the loop and open the sink. Raises TimeoutError, or what open raised."""
+        self._thread.start()
+        if not self._opened.wait(OPEN_TIMEOUT_S):
+            raise TimeoutError("the sink did not open")
+        self._check()
+
+    def stop(self) -> None:
+        """Close the sink and end the loop; what is in flight is given up."""
+        if self._thread.is_alive():
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join(OPEN_TIMEOUT_S)
+
+    def has_room(self) -> bool:
+        """Tell whether another batch may be handed over."""
+        return self._handed_over - self._settled < self._window
+
+    def is_busy(self) -> bool:
+        """Tell whether something is under way or waits to be passed on."""
+        return any(not ticket.emitted for ticket in self._tickets)
+
+    def assigned(self, partitions: Sequence[TopicPartition]) -> None:
+        """Look up how far an earlier process had handed these partitions to the provider."""
+        by_topic: dict[str, list[int]] = {}
+        for tp in partitions:
+            by_topic.setdefault(tp.topic, []).append(tp.partition)
+        for topic, numbers in by_topic.items():
+            marks = self._ledger.marks(self._group_of(topic), topic, numbers)
+            for partition, mark in marks.items():
+                self._in_doubt[topic, partition] = mark
+
+    def exchange(self, batch: Batch) -> list[Batch]:
+        """Hand a batch over; give what has settled meanwhile, in order.
+
+        Always gives one batch, as the sink commits only in epochs in which something reached it.
+        """
+        self._check()
+        if batch.generation != self.generation():
+            return []
+        self.last_now_ms = batch.now_ms
+        if batch.positions:
+            self._hand_over(batch)
+        settled: list[Settled] = []
+        positions: Positions = {}
+        for ticket in self._tickets:
+            if ticket.emitted:
+                continue
+            if ticket.left:
+                break
+            ticket.emitted = True
+            settled += ticket.settled()
+            positions.update(ticket.positions)
+        return [Batch(settled, batch.now_ms, batch.generation, positions)]
+
+    # -- Unfinished, for the checkpoint
+
+    def finish(self) -> Sequence[Batch]:
+        """Wait for what is in flight; give every batch that is not committed."""
+        deadline = time.monotonic() + FINISH_TIMEOUT_S
+        while any(ticket.left for ticket in self._tickets) and time.monotonic() < deadline:
+            self._check()
+            time.sleep(0.005)
+        batches = []
+        for ticket in self._tickets:
+            if ticket.left:
+                break
+            ticket.emitted = True
+            raw = Batch(ticket.settled(), self.last_now_ms, self.generation(), ticket.positions)
+            batches.append(self._finish_batch(raw))
+        return batches
+
+    def committed(self, positions: Positions) -> None:
+        """Forget the batches that these positions cover."""
+        while self._tickets and self._tickets[0].emitted:
+            own = self._tickets[0].positions
+            if not all(
+                key in positions and positions[key].offset >= position.offset
+                for key, position in own.items()
+            ):
+                break
+            self._tickets.popleft()
+
+    def _hand_over(self, batch: Batch) -> None:
+        ticket = _Ticket(batch.items, batch.positions)
+        self._tickets.append(ticket)
+        now_ms, wall_ms = batch.now_ms, self._wall_ms()
+        to_send = []
+        for place, (delivery, source) in enumerate(ticket.items):
+            if delivery.expires_at_ms and delivery.expires_at_ms <= now_ms:
+                ticket.answers[place] = (EXPIRED, wall_ms)
+            elif self._in_doubt and self._was_sent(source) and delivery.priority not in FAST:
+                ticket.answers[place] = (IN_DOUBT, wall_ms)
+            else:
+                to_send.append((ticket, place))
+        ticket.left = len(to_send)
+        if to_send:
+            self._mark(batch.positions)
+            self._handed_over += len(to_send)
+            self._todo.extend(to_send)
+            self._loop.call_soon_threadsafe(self._wake)
+
+    def _was_sent(self, source: Source) -> bool:
+        key = (source.topic, source.partition)
+        mark = self._in_doubt.get(key)
+        if mark is None:
+            return False
+        if source.offset >= mark:
+            del self._in_doubt[key]
+            return False
+        return True
+
+    def _mark(self, positions: Positions) -> None:
+        by_group: dict[str, dict[tuple[str, int], int]] = {}
+        for (_, topic, partition), position in positions.items():
+            marks = by_group.setdefault(self._group_of(topic), {})
+            marks[topic, partition] = position.offset
+        for group, marks in by_group.items():
+            self._ledger.mark_many(group, marks)
+
+    def _check(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+
+    # -- inside the loop
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        try:
+            self._loop.run_until_complete(self._open())
+            self._opened.set()
+            workers = [self._loop.create_task(self._work()) for _ in range(self._window)]
+            self._loop.run_forever()
+            for worker in workers:
+                worker.cancel()
+            self._loop.run_until_complete(self._close(workers))
+        except BaseException as error:  # noqa: BLE001 - handed to the dataflow's thread, which stops
+            self._failure = error
+            self._opened.set()
+
+    async def _open(self) -> None:
+        await self._sink.open()
+
+    async def _close(self, workers: Sequence["asyncio.Task[None]"]) -> None:
+        await asyncio.gather(*workers, return_exceptions=True)
+        await self._sink.close()
+
+    def _wake(self) -> None:
+        for _ in range(min(len(self._todo), len(self._idle))):
+            waiter = self._idle.pop()
+            if not waiter.done():
+                waiter.set_result(None)
+
+    async def _work(self) -> None:
+        """Send one after the other; ``window`` of these run side by side."""
+        todo, send, wall_ms = self._todo, self._sink.send, self._wall_ms
+        while True:
+            if not todo:
+                waiter = self._loop.create_future()
+                self._idle.append(waiter)
+                await waiter
+                continue
+            ticket, place = todo.popleft()
+            try:
+                answer = await send(ticket.items[place][0])
+            except Exception as error:  # noqa: BLE001 - a defect in a sink must stop the worker
+                self._failure = error
+                return
+            ticket.answers[place] = (answer, wall_ms())
+            ticket.left -= 1
+            self._settled += 1

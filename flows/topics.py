@@ -1,0 +1,62 @@
+"""The topics to create, with their partitions and retention."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]  # it is public, but not listed
+
+from schemas import topics
+
+CREATE_TIMEOUT_S = 30.0
+DAY_MS = 86_400_000
+
+
+def specifications(*, partitions: int, timer_slots: int, replicas: int) -> Iterator[NewTopic]:
+    """Give every topic. partitions: of the event-carrying ones; timer_slots: see flows/timers."""
+
+    def topic(name: str, count: int, **config: str) -> NewTopic:
+        return NewTopic(name, num_partitions=count, replication_factor=replicas, config=config)
+
+    week = {"retention.ms": str(7 * DAY_MS)}
+    for name in (*topics.EVENTS.values(), *topics.CHUNKS.values(), *topics.DELIVERIES.values()):
+        yield topic(name, partitions, **week)
+    for name in (topics.OUTCOMES, topics.FEEDBACK, topics.TOKEN_DEATHS):
+        yield topic(name, partitions, **week)
+    for name in (topics.DEVICES, topics.USERS, topics.PREFERENCES):
+        yield topic(name, partitions, **{"cleanup.policy": "compact"})
+    # A slot is read once a lap; what lies there must outlive the lap.
+    yield topic(topics.TIMERS, timer_slots, **week)
+    for name in (
+        topics.DEAD_ROUTE,
+        topics.DEAD_REGISTRY,
+        topics.DEAD_OUTCOMES,
+        topics.DEAD_TIMERS,
+        *topics.DEAD_DELIVERIES.values(),
+    ):
+        yield topic(name, 1, **{"retention.ms": str(30 * DAY_MS)})
+
+
+def create_topics(
+    bootstrap: dict[str, Any], *, partitions: int, timer_slots: int, replicas: int
+) -> list[str]:
+    """Create what is missing; returns the names created. Existing topics are left as they are.
+
+    Raises KafkaException when the broker refuses one for another reason.
+    """
+    admin = AdminClient(bootstrap)
+    wanted = list(specifications(partitions=partitions, timer_slots=timer_slots, replicas=replicas))
+    there = set(admin.list_topics(timeout=CREATE_TIMEOUT_S).topics)
+    missing = [spec for spec in wanted if spec.topic not in there]
+    if not missing:
+        return []
+    created = []
+    for name, future in admin.create_topics(missing).items():
+        try:
+            future.result(CREATE_TIMEOUT_S)
+        except KafkaException as error:
+            if error.args[0].name() != "TOPIC_ALREADY_EXISTS":
+                raise
+        else:
+            created.append(name)
+    return created

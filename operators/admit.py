@@ -1,0 +1,103 @@
+"""Who of an audience gets the message now."""
+
+from collections import defaultdict
+
+from operators.quiet_hours import Nights, minutes_of
+from operators.work import Decided, Draft, Work
+from schemas.outcomes import Reason, Status
+from schemas.pipeline import Priority
+from state.profiles import Device, Profile
+
+
+def admit(works: list[Work], now_ms: int) -> Decided:
+    """Keep the users who exist, have a device, agreed, and are not asleep.
+
+    Quiet hours hold a message until they end, or drop it, as its category says; a critical one
+    passes through them. Who is held goes round as a chunk of its own, one per end of night.
+    """
+    nights = Nights(now_ms)
+    outs: list[object] = []
+    for work in works:
+        _admit_one(work, nights, now_ms, outs)
+    return works, outs
+
+
+def _admit_one(work: Work, nights: Nights, now_ms: int, outs: list[object]) -> None:
+    draft = work.draft
+    category = draft.notice.category
+    at_night = draft.category.quiet_hours
+    sleeps = _Sleep(nights, draft)
+    if draft.notice.priority is Priority.CRITICAL:
+        at_night = "ignore"
+    held: defaultdict[int, list[int]] = defaultdict(list)
+    for at, profile in enumerate(work.profiles):
+        if profile is None:
+            outs.append(_no(work, now_ms, Reason.UNKNOWN_USER, work.users[at]))
+            continue
+        devices = _reachable(profile, category, work.devices[at] if work.devices else "")
+        if isinstance(devices, Reason):
+            outs.append(_no(work, now_ms, devices, profile.user_id))
+        elif at_night != "ignore" and (until := sleeps.until_ms(profile)):
+            held[until].append(at)
+        else:
+            work.recipients.append((profile, devices))
+    for until, positions in held.items():
+        outs += _at_night(work, now_ms, until, positions, drop=at_night == "drop")
+
+
+def _reachable(profile: Profile, category: str, wanted: str) -> tuple[Device, ...] | Reason:
+    """Give the devices that may get it, or why there are none. wanted: one device, "" for all."""
+    if profile.opted_out_all or category in profile.opted_out_categories:
+        return Reason.OPTED_OUT
+    devices = profile.devices
+    if wanted:
+        devices = tuple(d for d in devices if d.device_id == wanted)
+    if not devices:
+        return Reason.NO_DEVICE
+    if profile.opted_out_platforms:
+        devices = tuple(d for d in devices if d.platform not in profile.opted_out_platforms)
+    return devices or Reason.OPTED_OUT
+
+
+class _Sleep:
+    """When the users of one draft sleep: as they said, or as their tenant assumes."""
+
+    def __init__(self, nights: Nights, draft: Draft) -> None:
+        self._nights = nights
+        self._zone = draft.tenant.time_zone
+        night = draft.tenant.quiet_hours
+        self._default = night and (minutes_of(night.start), minutes_of(night.end))
+
+    def until_ms(self, profile: Profile) -> int:
+        """Give when the user's night ends, 0 when it is day."""
+        zone = profile.time_zone or self._zone
+        night = profile.quiet_hours
+        if night is not None:
+            zone = night.time_zone or zone
+            return self._nights.quiet_until_ms(zone, night.start_min, night.end_min)
+        if self._default is None:
+            return 0
+        return self._nights.quiet_until_ms(zone, *self._default)
+
+
+def _at_night(
+    work: Work, now_ms: int, until_ms: int, positions: list[int], *, drop: bool
+) -> list[object]:
+    users = [work.users[at] for at in positions]
+    expires_at_ms = work.draft.notice.expires_at_ms
+    if drop:
+        status, reason = Status.SUPPRESSED, Reason.QUIET_HOURS
+    elif expires_at_ms and expires_at_ms <= until_ms:
+        status, reason = Status.EXPIRED, Reason.TTL_EXPIRED
+    else:
+        status, reason = Status.DEFERRED, Reason.QUIET_HOURS
+    outs: list[object] = [work.decide(now_ms, status, reason, user_id=user) for user in users]
+    if status is Status.DEFERRED:
+        devices = [work.devices[at] for at in positions] if work.devices else ()
+        chunk = work.chunk(users=users, devices=devices, held=True)
+        outs.append(work.hold(until_ms, Reason.QUIET_HOURS, chunk))
+    return outs
+
+
+def _no(work: Work, now_ms: int, reason: Reason, user_id: str) -> object:
+    return work.decide(now_ms, Status.SUPPRESSED, reason, user_id=user_id)

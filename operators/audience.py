@@ -1,0 +1,63 @@
+"""Fan-out in two steps: an audience becomes chunks, a chunk becomes users."""
+
+from operators.work import Decided, Work
+from schemas import segments as algebra
+from schemas.outcomes import Reason, Status
+from state.segments import Segments
+
+CHUNK_USERS = 1_000
+
+
+class ExpandAudience:
+    """Finds the users of each piece of work.
+
+    Up to 1,000 listed users go on at once. More are split into chunks of 1,000. A segment
+    expression becomes one chunk per shard, and each of those, read back, its members: a shard
+    with more than 1,000 of them goes round once more as listed users.
+    """
+
+    def __init__(self, segments: Segments, *, chunk_users: int = CHUNK_USERS) -> None:
+        self._segments = segments
+        self._chunk_users = chunk_users
+
+    def __call__(self, works: list[Work], now_ms: int) -> Decided:
+        """One round trip per segment event or shard chunk; none for listed users."""
+        going: list[Work] = []
+        outs: list[object] = []
+        for work in works:
+            if work.shard >= 0:
+                notice = work.draft.notice
+                tree = algebra.parse(notice.expression)
+                work.users = self._segments.members(notice.tenant, work.shard, tree)
+            elif not work.users:
+                outs += self._per_shard(work, now_ms)
+                continue
+            if len(work.users) > self._chunk_users:
+                outs += self._split(work)
+            else:
+                going.append(work)
+        return going, outs
+
+    def _per_shard(self, work: Work, now_ms: int) -> list[object]:
+        tenant, notice = work.draft.tenant, work.draft.notice
+        tree = algebra.parse(notice.expression)
+        named = algebra.names(tree)
+        missing = sorted(set(named) - self._segments.exists(tenant.name, named))
+        if missing:
+            detail = f"no segment named {', '.join(missing)}"
+            return [
+                work.decide(now_ms, Status.REJECTED, Reason.UNKNOWN_SEGMENT, detail=detail[:200])
+            ]
+        if not self._segments.count(tenant.name, tenant.shards, tree):
+            return [work.decide(now_ms, Status.SUPPRESSED, Reason.EMPTY_AUDIENCE)]
+        return [work.chunk(shard=shard) for shard in range(tenant.shards)]
+
+    def _split(self, work: Work) -> list[object]:
+        size = self._chunk_users
+        return [
+            work.chunk(
+                users=work.users[start : start + size],
+                devices=work.devices[start : start + size],
+            )
+            for start in range(0, len(work.users), size)
+        ]

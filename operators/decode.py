@@ -1,0 +1,195 @@
+"""Records to work: events as producers wrote them, chunks as route wrote them."""
+
+from collections import OrderedDict
+from collections.abc import Mapping
+
+import msgspec
+
+from operators.ids import decision_id
+from operators.work import Decided, Draft, Work
+from schemas.events import BadEventError, Event, decode_event
+from schemas.outcomes import Reason, Status
+from schemas.pipeline import Chunk, DeadLetter, Notice, Outcome, Platform, Priority, Texts
+from schemas.segments import BadSegmentError
+from schemas.stream import Message, Source
+from schemas.tenant import Tenant
+from schemas.topics import CHUNKS, EVENTS
+
+_PRIORITY_OF = {name: priority for priority, name in EVENTS.items()}
+_CHUNK_TOPICS = frozenset(CHUNKS.values())
+_decode_chunk = msgspec.msgpack.Decoder(Chunk).decode
+_decode_notice = msgspec.msgpack.Decoder(Notice).decode
+
+EVERYONE = "everyone"
+DRAFTS_KEPT = 512
+MAX_RAW_BYTES = 900_000  # a dead letter with its error must itself fit into a record
+
+
+class Decode:
+    """Turns records into work.
+
+    A record that is no event becomes a dead letter with its bytes, the error and its coordinates,
+    and the stream goes on. The topic gives the priority, whatever the event says, so that bulk
+    cannot jump the queue.
+    """
+
+    def __init__(self, tenants: Mapping[str, Tenant]) -> None:
+        self._tenants = tenants
+        self._drafts: OrderedDict[bytes, Draft] = OrderedDict()
+
+    def __call__(self, messages: list[Message], now_ms: int) -> Decided:
+        """Decode a batch; see the class."""
+        works: list[Work] = []
+        outs: list[object] = []
+        for message in messages:
+            source = Source(message.topic(), message.partition(), message.offset())
+            try:
+                if source.topic in _CHUNK_TOPICS:
+                    works.append(self._chunk(message.value(), source))
+                else:
+                    self._event(message, source, now_ms, works, outs)
+            except (BadEventError, BadSegmentError, msgspec.MsgspecError) as error:
+                outs += _dead(message, source, str(error), now_ms)
+        return works, outs
+
+    def _event(
+        self, message: Message, source: Source, now_ms: int, works: list[Work], outs: list[object]
+    ) -> None:
+        event = decode_event(message.value())
+        tenant = self._tenants.get(event.tenant)
+        category = tenant.categories.get(event.category) if tenant else None
+        notice = notice_of(
+            event,
+            priority=_PRIORITY_OF[source.topic],
+            accepted_at_ms=message.timestamp()[1],
+            now_ms=now_ms,
+            default_ttl_s=category.default_ttl_s if category else 0,
+        )
+        if tenant is None or category is None:
+            reason = Reason.UNKNOWN_TENANT if tenant is None else Reason.UNKNOWN_CATEGORY
+            outs.append(_refused(notice, source, reason, now_ms))
+            return
+        draft = Draft(notice, tenant, category)
+        users, devices = _listed(event)
+        works.append(Work(draft, source, users=users, devices=devices, dedup_key=event.dedup_key))
+
+    def _chunk(self, raw: bytes | None, source: Source) -> Work:
+        chunk = _decode_chunk(raw or b"")
+        return Work(
+            self._draft(chunk.notice),
+            source,
+            users=chunk.users,
+            devices=chunk.devices,
+            shard=chunk.shard,
+            held=chunk.held,
+        )
+
+    def _draft(self, encoded: bytes) -> Draft:
+        """Give the draft of a notice; all chunks of a campaign share one while it is recent."""
+        draft = self._drafts.get(encoded)
+        if draft is None:
+            notice = _decode_notice(encoded)
+            tenant = self._tenants.get(notice.tenant)
+            category = tenant.categories.get(notice.category) if tenant else None
+            if tenant is None or category is None:
+                raise BadEventError(
+                    f"tenant {notice.tenant!r} or its category {notice.category!r} was removed "
+                    "while this message was under way"
+                )
+            draft = Draft(notice, tenant, category)
+            draft.encoded = encoded
+            self._drafts[encoded] = draft
+            if len(self._drafts) > DRAFTS_KEPT:
+                self._drafts.popitem(last=False)
+        return draft
+
+
+def notice_of(
+    event: Event, *, priority: Priority, accepted_at_ms: int, now_ms: int, default_ttl_s: int
+) -> Notice:
+    """Turn a validated event into what travels inside the pipeline."""
+    content, template = event.content, event.template
+    texts: dict[str, Texts] = {}
+    if content is not None:
+        base = Texts(content.title, content.body, content.image or "", content.url or "")
+        texts[""] = base
+        for locale, own in content.locales.items():
+            texts[locale.lower()] = Texts(
+                own.title, own.body, own.image or base.image, own.url or base.url
+            )
+    platforms = event.platforms
+    return Notice(
+        message_id=event.id,
+        tenant=event.tenant,
+        type=event.type,
+        category=event.category,
+        priority=priority,
+        accepted_at_ms=accepted_at_ms,
+        created_at_ms=event.created_at_ms or now_ms,
+        texts=texts,
+        data=event.data,
+        overrides={p: getattr(platforms, p) for p in Platform if getattr(platforms, p)}
+        if platforms is not None
+        else {},
+        template=template.name if template else "",
+        template_version=(template.version or 0) if template else 0,
+        variables=event.variables,
+        expression=_expression(event),
+        send_at_ms=event.send_at_ms,
+        expires_at_ms=event.expires_at_ms(accepted_at_ms=now_ms, default_ttl_s=default_ttl_s),
+        collapse_key=event.collapse_key or "",
+        campaign_id=event.campaign_id or "",
+        traceparent=event.traceparent or "",
+        sandbox=event.sandbox,
+    )
+
+
+def _expression(event: Event) -> str:
+    audience = event.audience
+    if hasattr(audience, "segment"):
+        return str(audience.segment)
+    return EVERYONE if hasattr(audience, "everyone") else ""
+
+
+def _listed(event: Event) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    audience = event.audience
+    if hasattr(audience, "users"):
+        return audience.users, ()
+    if hasattr(audience, "devices"):
+        pairs = audience.devices
+        return tuple(p.user_id for p in pairs), tuple(p.device_id for p in pairs)
+    return (), ()
+
+
+def _refused(notice: Notice, source: Source, reason: Reason, now_ms: int) -> Outcome:
+    name = notice.tenant if reason is Reason.UNKNOWN_TENANT else notice.category
+    return Outcome(
+        outcome_id=decision_id(source, "", "", reason),
+        occurred_at_ms=now_ms,
+        tenant=notice.tenant,
+        message_id=notice.message_id,
+        status=Status.REJECTED,
+        reason=reason,
+        priority=notice.priority,
+        category=notice.category,
+        type=notice.type,
+        campaign_id=notice.campaign_id,
+        detail=f"{name!r} is not configured",
+        created_at_ms=notice.created_at_ms,
+    )
+
+
+def _dead(message: Message, source: Source, error: str, now_ms: int) -> list[object]:
+    """Give a dead letter and its outcome; the coordinates stand in for the unknown id."""
+    raw = message.value() or b""
+    letter = DeadLetter(*source, error=error, raw=raw[:MAX_RAW_BYTES], at_ms=now_ms)
+    outcome = Outcome(
+        outcome_id=decision_id(source, "", "", Reason.BAD_EVENT),
+        occurred_at_ms=now_ms,
+        tenant="",
+        message_id=str(source),
+        status=Status.REJECTED,
+        reason=Reason.BAD_EVENT,
+        detail=error[:200],
+    )
+    return [letter, outcome]

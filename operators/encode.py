@@ -1,0 +1,67 @@
+"""Decisions to records: what goes to which topic, under which key."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+
+from operators.pace import delivery_key
+from operators.work import Outbound
+from schemas.pipeline import DeadLetter, Delivery, Outcome, Timer, TokenDeath
+from schemas.stream import Record
+from schemas.topics import DELIVERIES, OUTCOMES, TOKEN_DEATHS
+
+_encode = msgspec.msgpack.Encoder().encode
+
+
+class Encode:
+    """Turns structs into records.
+
+    dead_letters: the topic that this flow's dead letters go to. timer: puts a timer on its slot,
+    see flows/timer_wheel. watch: sees all that was decided, for metrics and logs.
+    """
+
+    def __init__(
+        self,
+        *,
+        dead_letters: str,
+        timer: Callable[[Timer], Record],
+        watch: Callable[[Sequence[Any]], None] = lambda _items: None,
+    ) -> None:
+        self._watch = watch
+        self._dead_letters = dead_letters
+        self._of: dict[type, Callable[[Any], Record]] = {
+            Delivery: _delivery,
+            Outcome: _outcome,
+            Outbound: _outbound,
+            TokenDeath: _token_death,
+            Timer: timer,
+            DeadLetter: self._dead_letter,
+            Record: lambda record: record,
+        }
+
+    def __call__(self, items: list[Any]) -> list[Record]:
+        """Encode a batch of anything that a step decided."""
+        self._watch(items)
+        of = self._of
+        return [of[type(item)](item) for item in items]
+
+    def _dead_letter(self, letter: DeadLetter) -> Record:
+        return Record(self._dead_letters, None, _encode(letter))
+
+
+def _delivery(item: Delivery) -> Record:
+    return Record(DELIVERIES[item.platform, item.priority], delivery_key(item), _encode(item))
+
+
+def _outcome(item: Outcome) -> Record:
+    return Record(OUTCOMES, None, _encode(item))
+
+
+def _outbound(item: Outbound) -> Record:
+    return Record(item.topic, item.key, _encode(item.value))
+
+
+def _token_death(item: TokenDeath) -> Record:
+    key = f"{item.tenant}/{item.user_id}".encode()
+    return Record(TOKEN_DEATHS, key, _encode(item))

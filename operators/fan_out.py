@@ -1,0 +1,76 @@
+"""Recipients to deliveries, one per device."""
+
+from operators.render import Renderer, RenderError, UnknownTemplateError
+from operators.work import Decided, Work
+from schemas.outcomes import Reason, Status
+from schemas.pipeline import Delivery
+
+
+def fan_out(works: list[Work], now_ms: int) -> Decided:
+    """Render and address each message; a token that two devices share is sent once."""
+    deliveries: list[Delivery] = []
+    outs: list[object] = []
+    for work in works:
+        if not work.recipients:
+            continue
+        try:
+            _address(work, now_ms, deliveries, outs)
+        except UnknownTemplateError as error:
+            outs += [
+                work.decide(
+                    now_ms,
+                    Status.REJECTED,
+                    Reason.UNKNOWN_TEMPLATE,
+                    user_id=profile.user_id,
+                    detail=str(error),
+                )
+                for profile, _ in work.recipients
+            ]
+    return deliveries, outs
+
+
+def _address(work: Work, now_ms: int, deliveries: list[Delivery], outs: list[object]) -> None:
+    draft, notice, held = work.draft, work.draft.notice, work.held
+    content_of = Renderer(draft).content
+    id_of = draft.ids.of
+    tokens: set[str] = set()
+    for profile, devices in work.recipients:
+        user_id = profile.user_id
+        for device in devices:
+            if device.token in tokens:
+                outs.append(
+                    work.decide(
+                        now_ms,
+                        Status.SUPPRESSED,
+                        Reason.DUPLICATE_TOKEN,
+                        user_id=user_id,
+                        device_id=device.device_id,
+                    )
+                )
+                continue
+            tokens.add(device.token)
+            try:
+                content = content_of(profile, device)
+            except RenderError as error:
+                outs.append(
+                    work.decide(
+                        now_ms,
+                        Status.REJECTED,
+                        Reason.RENDER_ERROR,
+                        user_id=user_id,
+                        device_id=device.device_id,
+                        detail=str(error),
+                    )
+                )
+                continue
+            # Positional, in the order of the struct: this line runs once per push.
+            deliveries.append(
+                Delivery(
+                    id_of(user_id, device.device_id), notice.message_id, notice.tenant, device.app,
+                    user_id, device.device_id, device.platform, notice.priority, notice.category,
+                    notice.type, device.token, content, notice.accepted_at_ms,
+                    notice.created_at_ms, device.registered_at_ms, notice.expires_at_ms,
+                    notice.collapse_key, notice.campaign_id, device.p256dh, device.auth,
+                    device.environment, 1, held, notice.traceparent, notice.sandbox,
+                )
+            )  # fmt: skip

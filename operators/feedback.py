@@ -1,0 +1,58 @@
+"""Feedback to outcomes: what apps and providers report joins what Clarion decided."""
+
+from typing import Any
+
+import msgspec
+from pydantic import ValidationError
+
+from operators.work import Decided
+from schemas.decode import BadMessageError, check_raw, explain, faults
+from schemas.feedback import Feedback
+from schemas.outcomes import Reason, Status
+from schemas.pipeline import DeadLetter, Outcome
+from schemas.stream import Message
+from schemas.topics import FEEDBACK
+
+MAX_FEEDBACK_BYTES = 16_384
+_encode = msgspec.msgpack.Encoder().encode
+
+
+def outcome_rows(messages: list[Message], now_ms: int) -> Decided:
+    """Turn records into (topic, partition, offset, value) with an encoded Outcome as value.
+
+    Outcomes are passed on as they are; the writer decodes them in bulk.
+    """
+    rows: list[Any] = []
+    letters: list[Any] = []
+    for message in messages:
+        topic, value = message.topic(), message.value()
+        at = (topic, message.partition(), message.offset())
+        if topic == FEEDBACK:
+            try:
+                value = _encode(outcome_of(value, f"{at[0]}/{at[1]}/{at[2]}"))
+            except BadMessageError as error:
+                letters.append(DeadLetter(*at, error=str(error), raw=value or b"", at_ms=now_ms))
+                continue
+        rows.append((*at, value or b""))
+    return rows, letters
+
+
+def outcome_of(raw: bytes | None, outcome_id: str) -> Outcome:
+    """Validate one feedback message. Raises BadMessageError."""
+    try:
+        said = Feedback.model_validate_json(check_raw(raw, max_bytes=MAX_FEEDBACK_BYTES))
+    except ValidationError as error:
+        raise BadMessageError(explain(faults(Feedback, error))) from None
+    return Outcome(
+        outcome_id=outcome_id,
+        occurred_at_ms=said.occurred_at_ms,
+        tenant=said.tenant,
+        message_id=said.message_id,
+        status=Status(said.kind.value),
+        reason=Reason.FEEDBACK,
+        user_id=said.user_id,
+        device_id=said.device_id or "",
+        delivery_id=said.delivery_id or "",
+        detail=said.detail[:200],
+        created_at_ms=said.occurred_at_ms,
+    )

@@ -1,0 +1,225 @@
+"""Registrations to changes of profiles: what each message means for its user."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar
+
+import msgspec
+from pydantic import BaseModel, ValidationError
+
+from operators.quiet_hours import minutes_of
+from operators.work import Decided
+from schemas import topics
+from schemas.decode import BadMessageError, check_raw, explain, faults
+from schemas.fields import epoch_ms
+from schemas.pipeline import DeadLetter, TokenDeath
+from schemas.registry import DeviceRegistration, UserPreferences, UserProfile, split_registry_key
+from schemas.stream import Message
+from state.profiles import Device, Profile, QuietHours
+
+MAX_REGISTRATION_BYTES = 65_536
+
+_decode_death = msgspec.msgpack.Decoder(TokenDeath).decode
+M = TypeVar("M", bound=BaseModel)
+
+
+class Registration(NamedTuple):
+    """A device says where it can be reached."""
+
+    tenant: str
+    user_id: str
+    device: Device
+    app_version: str
+
+
+class Removal(NamedTuple):
+    """A device is gone: unregistered, its token dead, or taken over by another user.
+
+    token: only while the device has this one; empty for whatever it has. at_ms: a registration
+    after that survives.
+    """
+
+    tenant: str
+    user_id: str
+    device_id: str
+    token: str
+    at_ms: int
+    reason: str
+
+
+class UserChange(NamedTuple):
+    """The user record changed; None when the user is gone."""
+
+    tenant: str
+    user_id: str
+    profile: UserProfile | None
+    at_ms: int
+
+
+class PreferenceChange(NamedTuple):
+    """The user's preferences changed; None when they are forgotten."""
+
+    tenant: str
+    user_id: str
+    preferences: UserPreferences | None
+    at_ms: int
+
+
+Change = Registration | Removal | UserChange | PreferenceChange
+
+
+def decode_registrations(messages: list[Message], now_ms: int) -> Decided:
+    """Turn records of the registry's topics into changes; what is none becomes a dead letter."""
+    changes: list[Change] = []
+    letters: list[Any] = []
+    for message in messages:
+        try:
+            changes.append(_DECODERS[message.topic()](message))
+        except (BadMessageError, msgspec.MsgspecError) as error:
+            text = str(error)
+            raw = message.value() or b""
+            letters.append(
+                DeadLetter(
+                    message.topic(), message.partition(), message.offset(), text, raw, now_ms
+                )
+            )
+    return changes, letters
+
+
+def _read(message: Message, model: type[M]) -> M | None:
+    value = message.value()
+    if value is None:
+        return None
+    try:
+        return model.model_validate_json(check_raw(value, max_bytes=MAX_REGISTRATION_BYTES))
+    except ValidationError as error:
+        raise BadMessageError(explain(faults(model, error))) from None
+
+
+def _device(message: Message) -> Change:
+    said = _read(message, DeviceRegistration)
+    if said is None:
+        tenant, user_id, device_id = split_registry_key(message.key(), parts=3)
+        return Removal(tenant, user_id, device_id, "", message.timestamp()[1], "unregistered")
+    device = Device(
+        device_id=said.device_id,
+        platform=said.platform,
+        app=said.app,
+        token=said.token,
+        registered_at_ms=epoch_ms(said.registered_at),
+        environment=said.environment,
+        locale=said.locale or "",
+        p256dh=said.p256dh or "",
+        auth=said.auth or "",
+    )
+    return Registration(said.tenant, said.user_id, device, said.app_version)
+
+
+def _user(message: Message) -> Change:
+    said = _read(message, UserProfile)
+    if said is None:
+        tenant, user_id = split_registry_key(message.key(), parts=2)
+        return UserChange(tenant, user_id, None, message.timestamp()[1])
+    return UserChange(said.tenant, said.user_id, said, epoch_ms(said.updated_at))
+
+
+def _preferences(message: Message) -> Change:
+    said = _read(message, UserPreferences)
+    if said is None:
+        tenant, user_id = split_registry_key(message.key(), parts=2)
+        return PreferenceChange(tenant, user_id, None, message.timestamp()[1])
+    return PreferenceChange(said.tenant, said.user_id, said, epoch_ms(said.updated_at))
+
+
+def _death(message: Message) -> Change:
+    death = _decode_death(message.value() or b"")
+    return Removal(
+        death.tenant,
+        death.user_id,
+        death.device_id,
+        death.token,
+        death.invalid_at_ms,
+        death.reason,
+    )
+
+
+_DECODERS: dict[str, Callable[[Message], Change]] = {
+    topics.DEVICES: _device,
+    topics.USERS: _user,
+    topics.PREFERENCES: _preferences,
+    topics.TOKEN_DEATHS: _death,
+}
+
+
+def with_change(profile: Profile | None, change: Change) -> Profile | None:
+    """Apply one change to a profile; an older one than what is known changes nothing."""
+    return _APPLY[type(change)](profile, change)
+
+
+def _register(profile: Profile | None, change: Registration) -> Profile:
+    profile = profile or Profile(change.user_id, 0)
+    device = change.device
+    for known in profile.devices:
+        if known.device_id == device.device_id and known.registered_at_ms > device.registered_at_ms:
+            return profile
+    others = tuple(d for d in profile.devices if d.device_id != device.device_id)
+    return msgspec.structs.replace(profile, devices=(*others, device))
+
+
+def _remove(profile: Profile | None, change: Removal) -> Profile | None:
+    if profile is None:
+        return None
+    kept = tuple(d for d in profile.devices if not removes(change, d))
+    return profile if kept == profile.devices else msgspec.structs.replace(profile, devices=kept)
+
+
+def removes(change: Removal, device: Device) -> bool:
+    """Tell whether a removal means this device: same id, same token, registered no later."""
+    return (
+        device.device_id == change.device_id
+        and (not change.token or device.token == change.token)
+        and device.registered_at_ms <= change.at_ms
+    )
+
+
+def _change_user(profile: Profile | None, change: UserChange) -> Profile | None:
+    said = change.profile
+    if said is None:
+        return None
+    profile = profile or Profile(change.user_id, 0)
+    if change.at_ms < profile.updated_at_ms:
+        return profile
+    return msgspec.structs.replace(
+        profile,
+        locale=said.locale or "",
+        time_zone=said.time_zone or "",
+        country=said.country or "",
+        attributes=said.attributes,
+        segments=said.segments,
+        updated_at_ms=change.at_ms,
+    )
+
+
+def _change_preferences(profile: Profile | None, change: PreferenceChange) -> Profile:
+    profile = profile or Profile(change.user_id, 0)
+    if change.at_ms < profile.preferences_at_ms:
+        return profile
+    said = change.preferences
+    night = None if said is None else said.quiet_hours
+    return msgspec.structs.replace(
+        profile,
+        opted_out_all=said is not None and said.opt_out_all,
+        opted_out_categories=() if said is None else said.opted_out_categories,
+        opted_out_platforms=() if said is None else tuple(said.opted_out_channels),
+        quiet_hours=None
+        if night is None
+        else QuietHours(minutes_of(night.start), minutes_of(night.end), night.time_zone or ""),
+        preferences_at_ms=change.at_ms,
+    )
+
+
+_APPLY: dict[type, Callable[[Profile | None, Any], Profile | None]] = {
+    Registration: _register,
+    Removal: _remove,
+    UserChange: _change_user,
+    PreferenceChange: _change_preferences,
+}

@@ -1,0 +1,107 @@
+"""Rows for the devices and users tables (deploy/clickhouse/0002_registry.sql)."""
+
+from collections.abc import Sequence
+from hashlib import sha256
+from typing import Any, NamedTuple
+
+from state.profiles import Device, Profile
+
+
+class DeviceRow(NamedTuple):
+    """A device as of ``version``; fields are the table's columns. Times in epoch ms."""
+
+    tenant: str
+    user_id: str
+    device_id: str
+    platform: str
+    app: str
+    environment: str
+    token_hash: str
+    locale: str
+    app_version: str
+    registered_at: int
+    removed_at: int | None
+    removal_reason: str
+    version: int
+
+    @classmethod
+    def registered(cls, tenant: str, user_id: str, device: Device, app_version: str) -> "DeviceRow":
+        """Make the row of a registration, as of its own time."""
+        return _device_row(tenant, user_id, device, app_version, (None, ""))
+
+    @classmethod
+    def removed(
+        cls, tenant: str, user_id: str, device: Device, reason: str, at_ms: int
+    ) -> "DeviceRow":
+        """Make the row of a removal; a registration after at_ms has the higher version."""
+        return _device_row(tenant, user_id, device, "", (at_ms, reason))
+
+
+class UserRow(NamedTuple):
+    """A user as of ``version``; fields are the table's columns. Times in epoch ms."""
+
+    tenant: str
+    user_id: str
+    locale: str
+    timezone: str
+    segments: list[str]
+    opted_out: list[str]
+    attributes: dict[str, str]
+    created_at: int
+    removed_at: int | None
+    version: int
+
+    @classmethod
+    def of(cls, tenant: str, user_id: str, profile: Profile | None, at_ms: int) -> "UserRow":
+        """Make the row of a user's profile as changed at at_ms; None when the user is gone."""
+        if profile is None:
+            return cls(tenant, user_id, "", "", [], [], {}, at_ms, at_ms, at_ms)
+        opted_out = [*profile.opted_out_categories, *profile.opted_out_platforms]
+        if profile.opted_out_all:
+            opted_out.append("all")
+        return cls(
+            tenant,
+            user_id,
+            profile.locale,
+            profile.time_zone,
+            list(profile.segments),
+            opted_out,
+            {name: str(value) for name, value in profile.attributes.items()},
+            profile.updated_at_ms,
+            None,
+            # The newest change there is, whichever of the two kinds came last.
+            max(at_ms, profile.updated_at_ms, profile.preferences_at_ms),
+        )
+
+
+def columns_of(kind: type[tuple[Any, ...]], rows: Sequence[tuple[Any, ...]]) -> dict[str, Any]:
+    """Turn rows into columns by name."""
+    names: Sequence[str] = kind._fields  # type: ignore[attr-defined]
+    return {name: list(column) for name, column in zip(names, zip(*rows, strict=True), strict=True)}
+
+
+def _device_row(
+    tenant: str,
+    user_id: str,
+    device: Device,
+    app_version: str,
+    removed: tuple[int | None, str],
+) -> DeviceRow:
+    removed_at_ms, reason = removed
+    at_ms = device.registered_at_ms if removed_at_ms is None else removed_at_ms
+    return DeviceRow(
+        tenant,
+        user_id,
+        device.device_id,
+        device.platform,
+        device.app,
+        device.environment,
+        sha256(device.token.encode()).hexdigest()[:32],
+        device.locale,
+        app_version,
+        device.registered_at_ms,
+        removed_at_ms,
+        reason,
+        # Twice the time, so that at the same millisecond a removal comes after the registration.
+        2 * at_ms + (removed_at_ms is not None),
+    )

@@ -1,0 +1,132 @@
+"""The unit that route's steps hand along: a notice and the part of its audience at hand."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+
+from operators.ids import DeliveryIds, decision_id, trace_id_of
+from schemas.outcomes import Reason, Status
+from schemas.pipeline import Chunk, Notice, Outcome, Platform, Timer
+from schemas.stream import Source
+from schemas.tenant import Category, Tenant
+from schemas.topics import CHUNKS
+from state.profiles import Device, Profile
+
+_encode = msgspec.msgpack.Encoder().encode
+
+Recipient = tuple[Profile, Sequence[Device]]
+"""A user who is to get the message, and on which devices."""
+
+
+class Draft:
+    """A notice with what its chunks share: policy objects, rendered contents, identities.
+
+    rendered: content bytes by (locale, platform), while they are the same for every user.
+    """
+
+    __slots__ = ("category", "encoded", "ids", "notice", "rendered", "tenant", "trace_id")
+
+    def __init__(self, notice: Notice, tenant: Tenant, category: Category) -> None:
+        self.notice = notice
+        self.tenant = tenant
+        self.category = category
+        self.encoded: bytes = b""
+        self.ids = DeliveryIds(notice.tenant, notice.message_id)
+        self.rendered: dict[tuple[str, Platform], bytes] = {}
+        self.trace_id = trace_id_of(notice.traceparent)
+
+    def as_bytes(self) -> bytes:
+        """Give the notice's msgpack, made once."""
+        if not self.encoded:
+            self.encoded = _encode(self.notice)
+        return self.encoded
+
+
+class Work:
+    """A draft and some of its audience; each step fills in what the next one needs."""
+
+    __slots__ = ("dedup_key", "devices", "draft", "held", "profiles", "recipients", "shard",
+                 "source", "users")  # fmt: skip
+
+    def __init__(
+        self,
+        draft: Draft,
+        source: Source,
+        *,
+        users: Sequence[str] = (),
+        devices: Sequence[str] = (),
+        shard: int = -1,
+        held: bool = False,
+        dedup_key: str = "",
+    ) -> None:
+        self.draft = draft
+        self.source = source
+        self.users = users
+        self.devices = devices
+        self.shard = shard
+        self.held = held
+        self.dedup_key = dedup_key
+        self.profiles: Sequence[Profile | None] = ()
+        self.recipients: list[Recipient] = []
+
+    def decide(
+        self, now_ms: int, status: Status, reason: Reason, *, user_id: str = "", **more: Any
+    ) -> Outcome:
+        """Make the outcome of a decision about the message, or about one user of it."""
+        draft, notice = self.draft, self.draft.notice
+        return Outcome(
+            outcome_id=decision_id(self.source, user_id, more.get("device_id", ""), reason),
+            occurred_at_ms=now_ms,
+            tenant=notice.tenant,
+            message_id=notice.message_id,
+            status=status,
+            reason=reason,
+            priority=notice.priority,
+            user_id=user_id,
+            category=notice.category,
+            type=notice.type,
+            campaign_id=notice.campaign_id,
+            trace_id=draft.trace_id,
+            sandbox=notice.sandbox,
+            created_at_ms=notice.created_at_ms,
+            **more,
+        )
+
+    def chunk(
+        self,
+        *,
+        users: Sequence[str] = (),
+        devices: Sequence[str] = (),
+        shard: int = -1,
+        held: bool = False,
+    ) -> "Outbound":
+        """Make a chunk of this work for the chunk topic of its priority."""
+        value = Chunk(
+            notice=self.draft.as_bytes(),
+            users=tuple(users),
+            devices=tuple(devices),
+            shard=shard,
+            held=held or self.held,
+        )
+        key = f"{self.draft.notice.message_id}:{shard}".encode()
+        return Outbound(CHUNKS[self.draft.notice.priority], key, value)
+
+    def hold(self, until_ms: int, reason: Reason, chunk: "Outbound") -> Timer:
+        """Make the timer that puts a chunk back into route."""
+        timer_id = decision_id(self.source, chunk.key.decode(), str(until_ms), reason)
+        return Timer(timer_id, until_ms, chunk.topic, chunk.key, _encode(chunk.value))
+
+
+class Outbound(msgspec.Struct, frozen=True):
+    """A struct bound for a topic."""
+
+    topic: str
+    key: bytes
+    value: msgspec.Struct
+
+
+Decided = tuple[list[Any], list[Any]]
+"""What goes on, and what was decided on the way."""
+
+Members = Callable[[str, int, str], list[str]]

@@ -1,0 +1,230 @@
+"""The embedded stack: stores, simulators and every flow, each a child process of this one."""
+
+import json
+import os
+import ssl
+import sys
+import urllib.request
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+from flows.setup import prepare_stores
+from sandbox.broker import CLIENT_SETTINGS, EmbeddedBroker
+from sandbox.keys import SandboxKeys, make_keys
+from sandbox.processes import Child, accepts, claim_port, free_port
+from sandbox.tls import CA_FILE
+from sandbox.valkey import EmbeddedValkey
+from schemas.pipeline import FAST, Platform, Priority
+from schemas.settings import Settings, as_environment, load_settings
+
+NOT_DURABLE = (
+    "The embedded broker and Valkey keep data in memory: they survive no crash. "
+    "Point CLARION_KAFKA__BOOTSTRAP and CLARION_REDIS__URL to real ones for anything that matters."
+)
+
+
+class FlowSpec(NamedTuple):
+    """One flow process."""
+
+    name: str
+    platform: Platform | None
+    priorities: Sequence[Priority]
+
+    @property
+    def label(self) -> str:
+        """Name it among its like."""
+        parts = [self.name, *([self.platform] if self.platform else [])]
+        if len(self.priorities) < len(Priority):
+            parts.append("fast" if set(self.priorities) <= FAST else "bulk")
+        return "-".join(parts)
+
+
+ALL = tuple(Priority)
+FLOWS = (
+    FlowSpec("registry", None, ALL),
+    FlowSpec("route", None, (Priority.CRITICAL, Priority.HIGH)),
+    FlowSpec("route", None, (Priority.NORMAL, Priority.LOW)),
+    FlowSpec("timers", None, ALL),
+    *(FlowSpec("deliver", platform, ALL) for platform in Platform),
+    FlowSpec("outcomes", None, ALL),
+)
+
+
+@dataclass(frozen=True)
+class Ports:
+    """Wanted ports; 0 picks free ones."""
+
+    kafka: int = 0
+    redis: int = 0
+    clickhouse: int = 0
+    apns: int = 0
+    fcm: int = 0
+    webpush: int = 0
+
+
+@dataclass
+class Stack:
+    """The stack in a directory. tenant: makes a tenant's YAML content from the sandbox's keys."""
+
+    directory: Path
+    tenant: Callable[[SandboxKeys], Mapping[str, Any]]
+    ports: Ports = Ports()
+    options: Mapping[str, Any] = field(default_factory=dict)
+    flows: Sequence[FlowSpec] = FLOWS
+    partitions: int = 4
+
+    def __post_init__(self) -> None:
+        self._children: list[Child] = []
+        self._flows: list[Child] = []
+        self._broker = EmbeddedBroker(self.directory / "kafka", port=self.ports.kafka)
+        self._valkey = EmbeddedValkey(self.directory / "redis", port=self.ports.redis)
+        self.simulator_ports: dict[Platform, int] = {}
+        self.metrics_ports: dict[str, int] = {}
+        self.keys: SandboxKeys | None = None
+        self.settings: Settings | None = None
+
+    def start_stores(self) -> Settings:
+        """Start broker, Valkey, ClickHouse and simulators; make topics and tables.
+
+        Raises StartError (PortTakenError for a taken port), naming the part.
+        """
+        simulators = {p: claim_port(p, getattr(self.ports, p)) for p in Platform}
+        clickhouse_port = claim_port("clickhouse", self.ports.clickhouse)
+        bootstrap = self._broker.start()
+        redis_url = self._valkey.start()
+        self.simulator_ports = simulators
+        urls = {p: f"https://127.0.0.1:{port}" for p, port in simulators.items()}
+        self.keys = make_keys(self.directory / "keys", fcm_url=urls[Platform.FCM])
+        self._write_tenant(self.keys)
+        self._python("clickhouse", clickhouse_port, "sandbox.clickhouse", "--port",
+                     str(clickhouse_port), "--data-dir", str(self.directory / "clickhouse"))  # fmt: skip
+        self._python("simulators", simulators[Platform.WEBPUSH], "api", "sandbox", "simulators",
+                     "--dir", str(self.keys.directory),
+                     *(part for p in Platform for part in (f"--{p}-port", str(simulators[p]))))  # fmt: skip
+        self.settings = load_settings(
+            kafka={
+                "bootstrap": bootstrap,
+                "options": {key: str(value) for key, value in CLIENT_SETTINGS.items()},
+            },
+            redis={"url": redis_url},
+            clickhouse={"url": f"http://127.0.0.1:{clickhouse_port}"},
+            providers={
+                "apns_production_url": urls[Platform.APNS],
+                "apns_sandbox_url": urls[Platform.APNS],
+                "fcm_url": urls[Platform.FCM],
+                "ca_file": self.keys.directory / CA_FILE,
+            },
+            tenants_dir=self.directory / "tenants",
+            **self.options,
+        )
+        for _made in prepare_stores(self.settings, partitions=self.partitions, replicas=1):
+            pass
+        return self.settings
+
+    def start_flows(self) -> None:
+        """Start every flow and wait until all are ready. Raises StartError."""
+        for spec in self.flows:
+            self.start_flow(spec)
+        for child, port in zip(self._flows, self.metrics_ports.values(), strict=True):
+            child.wait_until(lambda port=port: is_ready(port))
+
+    def start_flow(self, spec: FlowSpec) -> Child:
+        """Start one flow process; does not wait."""
+        if self.settings is None:
+            raise RuntimeError("start_stores() comes first")
+        port = free_port()
+        settings = self.settings.model_copy(
+            update={
+                "kafka": self.settings.kafka.model_copy(update={"instance": spec.label}),
+                "flow": self.settings.flow.model_copy(update={"priorities": spec.priorities}),
+                "observability": self.settings.observability.model_copy(
+                    update={"metrics_port": port}
+                ),
+            }
+        )
+        command = [sys.executable, "-m", "api", "flows", "run", spec.name]
+        if spec.platform is not None:
+            command += ["--platform", spec.platform]
+        child = Child(
+            spec.label,
+            command,
+            log=self.directory / "logs" / f"{spec.label}.log",
+            env=self._environment(as_environment(settings)),
+        )
+        child.start()
+        self._flows.append(child)
+        self.metrics_ports[spec.label] = port
+        return child
+
+    def failed(self) -> str:
+        """Name a child that ended by itself, with its last words, or give an empty string."""
+        for child in [*self._children, *self._flows]:
+            code = child.returncode()
+            if code is not None:
+                return f"{child.name} ended with code {code}: {child.tail()}"
+        return ""
+
+    def stats(self, platform: Platform) -> dict[str, Any]:
+        """Ask a simulator what it counted."""
+        if self.keys is None:
+            raise RuntimeError("start_stores() comes first")
+        context = ssl.create_default_context(cafile=str(self.keys.directory / CA_FILE))
+        url = f"https://127.0.0.1:{self.simulator_ports[platform]}/sandbox/stats"
+        with urllib.request.urlopen(url, timeout=5, context=context) as answer:  # noqa: S310 - our own URL
+            found: dict[str, Any] = json.load(answer)
+            return found
+
+    def stop_flows(self) -> None:
+        """Let every flow drain and commit, then end."""
+        for child in self._flows:
+            child.ask_to_stop()
+        for child in self._flows:
+            child.stop()
+        self._flows = []
+        self.metrics_ports = {}
+
+    def stop(self) -> None:
+        """End everything, flows first."""
+        self.stop_flows()
+        for child in self._children:
+            child.ask_to_stop()
+        for child in self._children:
+            child.stop()
+        self._children = []
+        self._valkey.stop()
+        self._broker.stop()
+
+    def _python(self, name: str, port: int, module: str, *arguments: str) -> None:
+        child = Child(
+            name,
+            [sys.executable, "-m", module, *arguments],
+            log=self.directory / "logs" / f"{name}.log",
+            env=self._environment({}),
+        )
+        self._children.append(child)
+        child.start()
+        child.wait_until(lambda: accepts(port))
+
+    def _write_tenant(self, keys: SandboxKeys) -> None:
+        content = self.tenant(keys)
+        path = self.directory / "tenants" / f"{content['name']}.yaml"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(yaml.safe_dump(dict(content), sort_keys=False, allow_unicode=True))
+
+    @staticmethod
+    def _environment(own: Mapping[str, str]) -> dict[str, str]:
+        kept = {k: v for k, v in os.environ.items() if not k.startswith("CLARION_")}
+        return {**kept, **own}
+
+
+def is_ready(port: int) -> bool:
+    """Ask a flow's readiness endpoint."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=2):
+            return True
+    except OSError:
+        return False

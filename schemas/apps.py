@@ -1,0 +1,80 @@
+"""A tenant's apps and where their keys are: references to secrets, never the secrets."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from schemas.content import Wire
+from schemas.fields import (
+    APPLE_ID_PATTERN,
+    CONTACT_PATTERN,
+    HOST_PATTERN,
+    NAME_PATTERN,
+    PROJECT_PATTERN,
+    VARIABLE_PATTERN,
+)
+
+
+class SecretRef(Wire):
+    """Where a secret is: in a file (relative to this YAML file) or an environment variable."""
+
+    file: Annotated[str, Field(min_length=1, max_length=1_024)] | None = None
+    env: Annotated[str, Field(max_length=200, pattern=VARIABLE_PATTERN)] | None = None
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Self:
+        if (self.file is None) == (self.env is None):
+            raise ValueError("give exactly one of file and env")
+        return self
+
+
+def _not_inline(value: object) -> object:
+    if not isinstance(value, (dict, SecretRef)):
+        raise ValueError(  # noqa: TRY004 - pydantic reports ValueError only
+            "write {file: path} or {env: NAME}: secrets do not stand in this file"
+        )
+    return value
+
+
+Secret = Annotated[SecretRef, BeforeValidator(_not_inline)]
+
+
+class ApnsApp(Wire):
+    """An Apple app. topic: its bundle id. private_key: the .p8 file of an APNs signing key."""
+
+    platform: Literal["apns"]
+    team_id: Annotated[str, Field(pattern=APPLE_ID_PATTERN)]
+    key_id: Annotated[str, Field(pattern=APPLE_ID_PATTERN)]
+    topic: Annotated[str, Field(max_length=200, pattern=NAME_PATTERN)]
+    private_key: Secret
+
+
+class FcmApp(Wire):
+    """An Android or other Firebase app. service_account: the JSON key file."""
+
+    platform: Literal["fcm"]
+    project_id: Annotated[str, Field(pattern=PROJECT_PATTERN)]
+    service_account: Secret
+
+
+class WebPushApp(Wire):
+    """A web app. subject: mailto: or https: contact; private_key: VAPID, P-256 (RFC 8292).
+
+    allowed_hosts: where subscriptions may point; "*.x" means any host under x; when
+    absent, the browser vendors' push services. Endpoints come from browsers: without a list they
+    could make Clarion call hosts of their choice.
+    """
+
+    platform: Literal["webpush"]
+    subject: Annotated[str, Field(max_length=200, pattern=CONTACT_PATTERN)]
+    private_key: Secret
+    allowed_hosts: (
+        Annotated[
+            tuple[Annotated[str, Field(max_length=253, pattern=HOST_PATTERN)], ...],
+            Field(min_length=1, max_length=100),
+        ]
+        | None
+    ) = None
+
+
+App = Annotated[ApnsApp | FcmApp | WebPushApp, Field(discriminator="platform")]

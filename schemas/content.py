@@ -1,0 +1,127 @@
+"""Parts of an event: whom it is for, and what they see."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from schemas import segments
+from schemas.fields import AppUrl, Id, Locale, Name, WebUrl
+
+MAX_RECIPIENTS = 100_000
+
+
+class Wire(BaseModel):
+    """Base of the wire models: no unknown fields, unchangeable, no NaN."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+def _once_each(users: tuple[str, ...]) -> tuple[str, ...]:
+    """Without repeats, in the order given."""
+    if len(users) == 1:
+        return users
+    return tuple(dict.fromkeys(users))
+
+
+def _parsed(text: str) -> str:
+    segments.parse(text)
+    return text
+
+
+class UsersAudience(Wire):
+    """These users, on all their devices. A user id given twice counts once."""
+
+    users: Annotated[
+        tuple[Id, ...],
+        Field(min_length=1, max_length=MAX_RECIPIENTS, fail_fast=True),
+        AfterValidator(_once_each),
+    ]
+
+
+class DeviceRef(Wire):
+    """One device of one user."""
+
+    user_id: Id
+    device_id: Id
+
+
+class DevicesAudience(Wire):
+    """These devices only."""
+
+    devices: Annotated[
+        tuple[DeviceRef, ...],
+        Field(min_length=1, max_length=MAX_RECIPIENTS, fail_fast=True),
+    ]
+
+
+class SegmentAudience(Wire):
+    """The users of an expression over segments, such as `buyers & eu | staff`.
+
+    `-` (without) binds tightest, then `&` (both), then `|` (either); brackets group. Write
+    blanks around `-`, which may also stand inside a name.
+    """
+
+    segment: Annotated[
+        str, Field(min_length=1, max_length=segments.MAX_CHARS), AfterValidator(_parsed)
+    ]
+
+
+class EveryoneAudience(Wire):
+    """Every user of the tenant."""
+
+    everyone: Literal[True]
+
+
+Audience = UsersAudience | DevicesAudience | SegmentAudience | EveryoneAudience
+
+Title = Annotated[str, Field(max_length=500)]
+Body = Annotated[str, Field(max_length=4_000)]
+Data = Annotated[
+    dict[
+        Annotated[str, Field(min_length=1, max_length=128)], Annotated[str, Field(max_length=4_096)]
+    ],
+    Field(max_length=100),
+]
+Override = Annotated[dict[str, Any], Field(max_length=100)]
+
+
+class LocalizedText(Wire):
+    """The texts for one locale; image and url replace the content's own when given."""
+
+    title: Title = ""
+    body: Body = ""
+    image: WebUrl | None = None
+    url: AppUrl | None = None
+
+
+class PlatformOverrides(Wire):
+    """Fields merged over the payload built for a platform, in the provider's own names.
+
+    apns: members of the JSON payload. fcm: members of the v1 `message` object.
+    webpush: members of the JSON that the service worker receives.
+    """
+
+    apns: Override = Field(default_factory=dict)
+    fcm: Override = Field(default_factory=dict)
+    webpush: Override = Field(default_factory=dict)
+
+
+class EventContent(Wire):
+    """What the user sees. data: handed to the app. locales: texts by language tag."""
+
+    title: Title = ""
+    body: Body = ""
+    image: WebUrl | None = None
+    url: AppUrl | None = None
+    data: Data = Field(default_factory=dict)
+    locales: dict[Locale, LocalizedText] = Field(default_factory=dict, max_length=100)
+    platforms: PlatformOverrides | None = None
+
+
+class TemplateRef(Wire):
+    """Texts that the tenant keeps; without a version, the newest."""
+
+    name: Name
+    version: Annotated[int, Field(strict=True, ge=1, le=1_000_000)] | None = None
+    data: Data = Field(default_factory=dict)
+    platforms: PlatformOverrides | None = None

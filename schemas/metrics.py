@@ -1,0 +1,52 @@
+"""Every metric, with its kind, unit and labels. Names follow the Prometheus conventions.
+
+A metric is declared here and nowhere else; importing this module registers them once.
+"""
+
+from prometheus_client import Counter, Gauge, Histogram
+
+LATENCY_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
+
+RECORDS_READ = Counter(
+    "clarion_records_read_total", "Kafka records that a flow has read", ["flow"]
+)
+RECORDS_WRITTEN = Counter(
+    "clarion_records_written_total", "Kafka records that a flow has committed", ["flow", "topic"]
+)
+COMMIT_SECONDS = Histogram(
+    "clarion_commit_seconds",
+    "Time to commit one epoch, in seconds",
+    ["flow"],
+    buckets=LATENCY_BUCKETS_S,
+)
+RESTARTS = Counter(
+    "clarion_epoch_restarts_total", "Epochs given up and read again (rebalance, abort)", ["flow"]
+)
+LAG_RECORDS = Gauge(
+    "clarion_lag_records", "Records in the broker that the flow has not read yet", ["flow"]
+)
+LAST_PROGRESS = Gauge(
+    "clarion_last_progress_timestamp_seconds", "When the flow last read something", ["flow"]
+)
+DECISIONS = Counter(
+    "clarion_decisions_total",
+    "Outcomes decided, by status and reason",
+    ["flow", "status", "reason"],
+)
+DELIVERY_SECONDS = Histogram(
+    "clarion_delivery_seconds",
+    "Kafka accepted the event until the provider's answer, in seconds",
+    ["platform", "priority"],
+    buckets=LATENCY_BUCKETS_S,
+)
+DEAD_LETTERS = Counter("clarion_dead_letters_total", "Records given up to dead letters", ["flow"])
+UNLISTED_ANSWERS = Counter(
+    "clarion_unlisted_answers_total",
+    "Provider answers that no table lists; look into dead.<platform>",
+    ["platform"],
+)
+REQUESTS_IN_FLIGHT = Gauge(
+    "clarion_requests_in_flight", "Provider requests without an answer yet", ["platform"]
+)
+TIMERS_WAITING = Gauge("clarion_timers_waiting", "Timers in memory, of the open slots")
+CLICKHOUSE_ROWS = Counter("clarion_clickhouse_rows_total", "Rows inserted", ["table"])

@@ -1,0 +1,193 @@
+"""What the compacted topics hold: the last word on each device, user and preference.
+
+Keys are `tenant/user` or `tenant/user/device` with each part percent-encoded; a record without
+a value (a tombstone) forgets the device, the user or the preferences.
+"""
+
+from base64 import urlsafe_b64decode
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import quote, unquote
+
+from pydantic import Field, model_validator
+
+from schemas.content import Wire
+from schemas.decode import BadMessageError, check_json
+from schemas.fields import (
+    ClockTime,
+    Country,
+    Id,
+    Locale,
+    Name,
+    Time,
+    TimeZone,
+)
+from schemas.pipeline import Platform
+
+MAX_ATTRIBUTES_BYTES = 4_096
+MAX_TOKEN_CHARS = 4_096
+MAX_SEGMENTS_PER_USER = 1_000
+EVERYONE = "everyone"
+"""The segment that Clarion keeps itself: all users of the tenant."""
+
+SegmentName = Annotated[
+    str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_.][A-Za-z0-9_.-]*$")
+]
+_BASE64URL_PATTERN = r"^[A-Za-z0-9_-]+={0,2}$"
+_Base64Url = Annotated[str, Field(max_length=100, pattern=_BASE64URL_PATTERN)]
+
+
+class DeviceRegistration(Wire):
+    """An app's installation on a device and the token to reach it.
+
+    platform webpush: token is the subscription's endpoint URL, p256dh and auth are its keys
+    (W3C Push API, getKey). environment: of an APNs token. registered_at: when the app got or
+    confirmed the token; a provider's report that it died earlier than that is ignored.
+    """
+
+    schema_version: Literal[1] = 1
+    tenant: Name
+    user_id: Id
+    device_id: Id
+    platform: Platform
+    app: Name
+    token: Annotated[str, Field(min_length=1, max_length=MAX_TOKEN_CHARS)]
+    p256dh: _Base64Url | None = None
+    auth: _Base64Url | None = None
+    environment: Literal["production", "sandbox"] = "production"
+    locale: Locale | None = None
+    app_version: Annotated[str, Field(max_length=64)] = ""
+    os_version: Annotated[str, Field(max_length=64)] = ""
+    registered_at: Time
+
+    @model_validator(mode="after")
+    def _token_fits_platform(self) -> Self:
+        _TOKEN_CHECKS[self.platform](self.token)
+        if self.platform is not Platform.WEBPUSH:
+            if self.p256dh is not None or self.auth is not None:
+                raise ValueError("p256dh, auth: belong to webpush devices only, remove them")
+            return self
+        if not _is_p256_point(self.p256dh):
+            raise ValueError("p256dh: give the subscription's public key, 65 bytes as base64url")
+        if _decoded(self.auth or "", 16) is None:
+            raise ValueError("auth: give the subscription's secret, 16 bytes as base64url")
+        return self
+
+
+class UserProfile(Wire):
+    """What is known about a user.
+
+    locale: for texts, when a device has none. time_zone: IANA name, for quiet hours and local
+    delivery. segments: the static segments that the user is in. attributes: for templates.
+    """
+
+    schema_version: Literal[1] = 1
+    tenant: Name
+    user_id: Id
+    locale: Locale | None = None
+    time_zone: TimeZone | None = None
+    country: Country | None = None
+    attributes: dict[str, Any] = Field(default_factory=dict, max_length=100)
+    segments: Annotated[
+        tuple[SegmentName, ...], Field(max_length=MAX_SEGMENTS_PER_USER, fail_fast=True)
+    ] = ()
+    updated_at: Time
+
+    @model_validator(mode="after")
+    def _bounded(self) -> Self:
+        if EVERYONE in self.segments:
+            raise ValueError(f"segments: {EVERYONE!r} holds all users already, remove it")
+        check_json(self.attributes, "attributes", max_bytes=MAX_ATTRIBUTES_BYTES)
+        return self
+
+
+class QuietHours(Wire):
+    """A daily window, start included and end not; it may pass midnight.
+
+    time_zone: instead of the user's own.
+    """
+
+    start: ClockTime
+    end: ClockTime
+    time_zone: TimeZone | None = None
+
+    @model_validator(mode="after")
+    def _not_empty(self) -> Self:
+        if self.start == self.end:
+            raise ValueError("start and end are the same: use two times, or opt_out_all")
+        return self
+
+
+class UserPreferences(Wire):
+    """What a user does not want. opted_out_channels: platforms that stay silent."""
+
+    schema_version: Literal[1] = 1
+    tenant: Name
+    user_id: Id
+    opt_out_all: Annotated[bool, Field(strict=True)] = False
+    opted_out_categories: Annotated[tuple[Name, ...], Field(max_length=1_000, fail_fast=True)] = ()
+    opted_out_channels: Annotated[tuple[Platform, ...], Field(max_length=10)] = ()
+    quiet_hours: QuietHours | None = None
+    updated_at: Time
+
+
+def registry_key(*parts: str) -> bytes:
+    """Give the record key of (tenant, user) or (tenant, user, device)."""
+    return "/".join(quote(part, safe="@:.") for part in parts).encode()
+
+
+def split_registry_key(key: bytes | None, *, parts: int) -> tuple[str, ...]:
+    """Take a record key apart, as a tombstone has no more than that. Raises BadMessageError."""
+    try:
+        found = tuple(unquote(part, errors="strict") for part in (key or b"").decode().split("/"))
+    except UnicodeDecodeError:
+        found = ()
+    if len(found) != parts or not all(found):
+        shape = "tenant/user/device" if parts == 3 else "tenant/user"
+        raise BadMessageError(f"the record key must be {shape}, each part percent-encoded")
+    return found
+
+
+def _check_apns(token: str) -> None:
+    """Hexadecimal; Apple gives no fixed length, today's tokens have 64 digits or more."""
+    if len(token) % 2 or not 64 <= len(token) <= 200 or not _is_hex(token):
+        raise ValueError("token: an APNs token is 64 to 200 hexadecimal digits")
+
+
+def _is_hex(text: str) -> bool:
+    return text.isascii() and all(character in "0123456789abcdefABCDEF" for character in text)
+
+
+def _check_fcm(token: str) -> None:
+    allowed = token.replace("_", "").replace("-", "").replace(":", "")
+    if len(token) < 20 or not (allowed.isascii() and allowed.isalnum()):
+        raise ValueError("token: an FCM token is 20 or more letters, digits, '_', '-' and ':'")
+
+
+def _check_endpoint(token: str) -> None:
+    """Want an https URL (RFC 8030 §8); the tenant's allowed_hosts are checked before sending."""
+    printable = token.isascii() and token.isprintable() and " " not in token
+    if not token.startswith("https://") or len(token) > 2048 or not printable:
+        raise ValueError("token: a Web Push endpoint is an https:// URL of at most 2048 characters")
+
+
+_TOKEN_CHECKS = {
+    Platform.APNS: _check_apns,
+    Platform.FCM: _check_fcm,
+    Platform.WEBPUSH: _check_endpoint,
+}
+
+
+def _decoded(text: str, length: int) -> bytes | None:
+    """Base64url to exactly this many bytes, or None. Padding may be there or not."""
+    bare = text.rstrip("=")
+    try:
+        found = urlsafe_b64decode(bare + "=" * (-len(bare) % 4))
+    except ValueError:
+        return None
+    return found if len(found) == length else None
+
+
+def _is_p256_point(text: str | None) -> bool:
+    """Want an uncompressed point: 0x04, x, y. Source: RFC 8291 §3.1, X9.62."""
+    point = _decoded(text or "", 65)
+    return point is not None and point[0] == 4

@@ -1,0 +1,184 @@
+"""A tenant: who sends, through which apps, and under which rules. One YAML file each."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from schemas.apps import ApnsApp, App, FcmApp, SecretRef, WebPushApp
+from schemas.content import LocalizedText, Wire
+from schemas.duration import Seconds, WholeSeconds
+from schemas.fields import Locale, Name, TimeZone
+from schemas.pipeline import Platform
+from schemas.registry import QuietHours
+
+__all__ = [
+    "ApnsApp",
+    "App",
+    "Cap",
+    "Category",
+    "FcmApp",
+    "PlatformRates",
+    "Quotas",
+    "Rates",
+    "RetryPolicy",
+    "SecretRef",
+    "Template",
+    "Tenant",
+    "WebPushApp",
+]
+
+DAY_S = 86_400
+
+
+class Cap(Wire):
+    """At most `limit` messages to one user in any window of window_s seconds.
+
+    exact: count each message (a rolling window to the millisecond); otherwise in sub-windows,
+    which costs a third and may hold one back slightly longer.
+    """
+
+    limit: Annotated[int, Field(strict=True, ge=1, le=10_000)]
+    window_s: Annotated[WholeSeconds, Field(ge=1, le=31 * DAY_S)]
+    exact: Annotated[bool, Field(strict=True)] = False
+
+
+class Category(Wire):
+    """The rules for one category of messages.
+
+    quiet_hours: what happens to a message in the user's quiet hours: defer it to their end, drop
+    it, or ignore them. default_ttl_s: for events that give neither ttl_s nor expires_at.
+    """
+
+    caps: Annotated[tuple[Cap, ...], Field(max_length=5)] = ()
+    quiet_hours: Literal["defer", "drop", "ignore"] = "defer"
+    default_ttl_s: Annotated[WholeSeconds, Field(ge=1, le=28 * DAY_S)] = 3 * DAY_S
+
+
+_Rate = Annotated[float, Field(strict=True, gt=0, le=1_000_000, allow_inf_nan=False)]
+_Quota = Annotated[int, Field(strict=True, ge=1, le=1_000_000_000)]
+
+
+class PlatformRates(Wire):
+    """Messages per second to each platform; null is unlimited."""
+
+    apns: _Rate | None = None
+    fcm: _Rate | None = None
+    webpush: _Rate | None = None
+
+
+class Rates(Wire):
+    """How fast the tenant may send. per_second: over all platforms; null is unlimited."""
+
+    per_second: _Rate | None = None
+    platforms: PlatformRates = PlatformRates()
+
+    def of(self, platform: Platform) -> float | None:
+        """Messages per second to this platform, None for unlimited."""
+        rate: float | None = getattr(self.platforms, platform.value)
+        return rate
+
+
+class Quotas(Wire):
+    """How much the tenant may send in a day (UTC); null is unlimited."""
+
+    user_daily: _Quota | None = None
+    tenant_daily: _Quota | None = None
+
+
+class RetryPolicy(Wire):
+    """How transient failures are retried: exponential backoff with jitter.
+
+    base_s: before the second attempt; cap_s: the longest wait. max_elapsed_s: no attempt later
+    than this after the first.
+    """
+
+    max_attempts: Annotated[int, Field(strict=True, ge=1, le=20)] = 6
+    base_s: Annotated[Seconds, Field(ge=0.05, le=3_600)] = 2.0
+    cap_s: Annotated[Seconds, Field(ge=0.05, le=DAY_S)] = 300.0
+    max_elapsed_s: Annotated[Seconds, Field(ge=1, le=7 * DAY_S)] = 6 * 3_600.0
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.base_s > self.cap_s:
+            raise ValueError("base_s must not be larger than cap_s")
+        return self
+
+
+class Template(Wire):
+    """One version of a template: Jinja texts by locale, filled from the event's variables."""
+
+    version: Annotated[int, Field(strict=True, ge=1, le=1_000_000)] = 1
+    texts: Annotated[dict[Locale, LocalizedText], Field(min_length=1, max_length=100)]
+
+
+def _one_or_more(value: object) -> object:
+    """Let a template with a single version stand without a list."""
+    return (value,) if isinstance(value, (dict, Template)) else value
+
+
+Versions = Annotated[
+    tuple[Template, ...],
+    Field(min_length=1, max_length=50),
+    BeforeValidator(_one_or_more, json_schema_input_type=Template | tuple[Template, ...]),
+]
+
+
+def _flag(value: object) -> object:
+    """Take true, false and percentages; NaN compares false, so it is none."""
+    if isinstance(value, bool) or (isinstance(value, (int, float)) and 0 <= value <= 100):
+        return value
+    raise ValueError("use true, false or a percentage from 0 to 100")
+
+
+Flag = Annotated[bool | Annotated[float, Field(ge=0, le=100)], BeforeValidator(_flag)]
+
+
+class Tenant(Wire):
+    """Everything about one tenant.
+
+    shards: into how many parts its users are divided; changing it later moves all users.
+    time_zone, locale, quiet_hours: for users of whom nothing better is known.
+    flags: on, off, or on for that percentage of users.
+    """
+
+    name: Name
+    shards: Annotated[int, Field(strict=True, ge=1, le=4_096)] = 16
+    apps: dict[Name, App] = Field(default_factory=dict, max_length=100)
+    categories: Annotated[dict[Name, Category], Field(min_length=1, max_length=200)]
+    time_zone: TimeZone = "UTC"
+    locale: Locale = "en"
+    quiet_hours: QuietHours | None = None
+    rates: Rates = Rates()
+    quotas: Quotas = Quotas()
+    retry: RetryPolicy = RetryPolicy()
+    templates: dict[Name, Versions] = Field(default_factory=dict, max_length=1_000)
+    flags: dict[Name, Flag] = Field(default_factory=dict, max_length=200)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.shards & (self.shards - 1):
+            raise ValueError("shards: use a power of two, such as 16")
+        for name, versions in self.templates.items():
+            numbers = [template.version for template in versions]
+            if len(set(numbers)) < len(numbers):
+                raise ValueError(f"templates.{name}: give every version its own number")
+            for template in versions:
+                if self.locale not in template.texts:
+                    raise ValueError(
+                        f"templates.{name}: version {template.version} needs texts for the"
+                        f" tenant's locale, {self.locale!r}"
+                    )
+        return self
+
+    def template(self, name: str, version: int | None = None) -> Template | None:
+        """Give this version of a template, the newest without one; None when there is none."""
+        versions = self.templates.get(name, ())
+        found = [one for one in versions if version is None or one.version == version]
+        return max(found, key=lambda one: one.version, default=None)
+
+    def flag_percent(self, name: str) -> float:
+        """For how many users of a hundred the flag is on; 0 for an unknown flag."""
+        flag = self.flags.get(name, False)
+        if isinstance(flag, bool):
+            return 100.0 if flag else 0.0
+        return flag

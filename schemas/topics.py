@@ -1,0 +1,28 @@
+"""Topic names: the map that producers and flows share.
+
+``events.<priority>`` and ``chunks.<priority>`` feed route, ``deliveries.<platform>.<priority>``
+feed deliver; the compacted registry topics hold the last word on each device and user.
+"""
+
+from schemas.pipeline import Platform, Priority
+
+DEVICES = "devices"
+USERS = "users"
+PREFERENCES = "preferences"
+TOKEN_DEATHS = "tokens.dead"  # noqa: S105 - a topic's name, not a secret
+TIMERS = "timers"
+OUTCOMES = "outcomes"
+FEEDBACK = "feedback"
+DEAD_ROUTE = "dead.route"
+DEAD_REGISTRY = "dead.registry"
+DEAD_OUTCOMES = "dead.outcomes"
+DEAD_TIMERS = "dead.timers"
+
+EVENTS = {priority: f"events.{priority}" for priority in Priority}
+CHUNKS = {priority: f"chunks.{priority}" for priority in Priority}
+DELIVERIES = {
+    (platform, priority): f"deliveries.{platform}.{priority}"
+    for platform in Platform
+    for priority in Priority
+}
+DEAD_DELIVERIES = {platform: f"dead.{platform}" for platform in Platform}

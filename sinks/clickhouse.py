@@ -1,0 +1,164 @@
+"""ClickHouse: the connection, and how rows go in."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import clickhouse_connect
+import msgspec
+from clickhouse_connect.driver.client import Client
+from clickhouse_connect.driver.exceptions import ClickHouseError
+
+from sinks.outcome_blocks import COLUMNS, Block
+
+_UNBOUNDED = 1 << 40
+INSERT_SETTINGS: Mapping[str, Any] = {
+    # One insert is one block is one part: there as a whole, or not at all.
+    "async_insert": 0,
+    "max_insert_block_size": _UNBOUNDED,
+    "min_insert_block_size_rows": _UNBOUNDED,
+    "min_insert_block_size_bytes": _UNBOUNDED,
+    "max_partitions_per_insert_block": 1,
+    # The answer comes when the views have their rows too, and an error of theirs is ours.
+    "materialized_views_ignore_errors": 0,
+    # A repeated insert drops what is there and adds what only the views missed.
+    "insert_deduplicate": 1,
+    "deduplicate_blocks_in_dependent_materialized_views": 1,
+}
+LOG_COMMENT = "clarion-outcomes"
+"""Marks the writer's inserts in system.processes; the partitions follow after a space."""
+
+
+class InsertError(Exception):
+    """ClickHouse did not take a block, also after several attempts."""
+
+
+class ClickHouseSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Where ClickHouse is. Timeouts in seconds; a query or insert may take request_timeout_s."""
+
+    host: str = "127.0.0.1"
+    port: int = 8123
+    secure: bool = False
+    user: str = "default"
+    password: str = ""
+    database: str = "clarion"
+    connect_timeout_s: int = 5
+    request_timeout_s: int = 60
+    compress: bool = False
+
+
+def connect(settings: ClickHouseSettings, *, database: str | None = None) -> Client:
+    """Connect. database: another than the settings', "" for none. Raises ClickHouseError.
+
+    The client may be shared by threads: it has no session. compress pays between data centres;
+    on a fast network lz4 costs more time than it saves.
+    """
+    name = settings.database if database is None else database
+    return clickhouse_connect.get_client(
+        host=settings.host,
+        port=settings.port,
+        secure=settings.secure,
+        username=settings.user,
+        password=settings.password,
+        database=name or "default",
+        connect_timeout=settings.connect_timeout_s,
+        send_receive_timeout=settings.request_timeout_s,
+        compress=settings.compress,
+        autogenerate_session_id=False,
+        client_name="clarion",
+    )
+
+
+class ClickHouseWriter:
+    """Inserts columns. One writer per thread.
+
+    client_factory: connects, at the first use. attempts: per block, with waits of 0.2 s doubling
+    up to 5 s between them; sleep is there for tests.
+    """
+
+    def __init__(
+        self,
+        *,
+        client_factory: Callable[[], Client],
+        attempts: int = 5,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._client_factory = client_factory
+        self._attempts = attempts
+        self._sleep = sleep
+        self._client: Client | None = None
+
+    @property
+    def client(self) -> Client:
+        """Give the client, connected."""
+        if self._client is None:
+            self._client = self._client_factory()
+        return self._client
+
+    def close(self) -> None:
+        """Close the connection, if there is one."""
+        if self._client is not None:
+            self._client.close()
+            self._client = None
+
+    def insert_block(self, block: Block) -> None:
+        """Insert one month's rows as one part. Raises InsertError.
+
+        Repeating is safe: every attempt carries the block's token, so rows that an attempt left
+        behind (its answer was lost, or a view failed after them) are not inserted twice.
+        """
+        topics = sorted(f"{topic}[{partition}]" for topic, partition in block.ends)
+        settings = {
+            **INSERT_SETTINGS,
+            "insert_deduplication_token": block.token,
+            "log_comment": " ".join([LOG_COMMENT, *topics]),
+        }
+        for attempt in range(1, self._attempts + 1):
+            try:
+                self.client.raw_insert(
+                    "outcomes",
+                    list(COLUMNS),
+                    bytes(block.native),
+                    settings=settings,
+                    fmt="Native",
+                )
+            except ClickHouseError as error:
+                if attempt == self._attempts:
+                    raise InsertError(f"{block} after {attempt} attempts: {error}") from error
+                self._sleep(min(5.0, 0.2 * 2 ** (attempt - 1)))
+            else:
+                return
+
+    def insert_devices(self, columns: Mapping[str, Sequence[Any]]) -> int:
+        """Insert device registrations, by column name; returns how many. See _insert_registry."""
+        return self._insert_registry("devices", columns)
+
+    def insert_users(self, columns: Mapping[str, Sequence[Any]]) -> int:
+        """Insert users, by column name; returns how many. See _insert_registry."""
+        return self._insert_registry("users", columns)
+
+    def _insert_registry(self, table: str, columns: Mapping[str, Sequence[Any]]) -> int:
+        """Insert rows; the highest version of a key wins, so inserting twice changes nothing.
+
+        Columns left out take their defaults; tenant, the ids and version are needed. A time
+        column holds datetimes, or else milliseconds since the epoch. Raises ValueError for
+        columns of unequal length or without a key, InsertError when ClickHouse refuses.
+        """
+        keys = {"tenant", "user_id", "version"} | ({"device_id"} if table == "devices" else set())
+        if missing := keys - columns.keys():
+            raise ValueError(f"{table} need the columns {sorted(missing)}")
+        lengths = {len(values) for values in columns.values()}
+        if len(lengths) != 1:
+            raise ValueError(f"columns of {table} differ in length: {sorted(lengths)}")
+        rows = lengths.pop()
+        if rows:
+            try:
+                self.client.insert(
+                    table,
+                    list(columns.values()),
+                    column_names=list(columns),
+                    column_oriented=True,
+                )
+            except ClickHouseError as error:
+                raise InsertError(f"{rows} rows into {table}: {error}") from error
+        return rows

@@ -1,0 +1,116 @@
+"""Where everything lives: one Redis Cluster slot per user, every key prefixed by its tenant.
+
+The part of a key in braces decides the cluster slot ("hash tags" in the Redis Cluster
+specification, https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/).
+A user's keys carry `{tenant:shard}`, so profile, segments and caps of a user meet in one script.
+
+    {tenant:shard}:p:<user>                 profile, msgpack
+    {tenant:shard}:s:<segment>              set of user ids
+    {tenant:shard}:z:<length>:<cap>:<user>  cap, exact: sorted set of message ids
+    {tenant:shard}:k:<length>:<cap>:<user>  cap, in sub-windows: packed counters
+    {tenant:t<bucket>}:<hash>               owner of a token
+    {tenant:d<bucket>}:<hash>               dedup key
+    {tenant:segments}                       names of the tenant's segments
+    {rate:<key>}                            token bucket
+    {ledger:<group>}                        high-water marks of a consumer group
+"""
+
+from collections.abc import Sequence
+from functools import lru_cache
+from hashlib import blake2b
+from zlib import crc32
+
+BUCKETS = 64
+"""Slots that a tenant's tokens and dedup keys spread over (they belong to no user)."""
+DIGEST_BYTES = 16
+
+
+def shard_of(user_id: str, shards: int) -> int:
+    """Give the user's shard, 0 to shards - 1: CRC-32 of the UTF-8 id, the same everywhere.
+
+    Raises ValueError when shards is below 1.
+    """
+    if shards < 1:
+        raise ValueError(f"shards must be at least 1, not {shards}")
+    return crc32(user_id.encode()) % shards
+
+
+@lru_cache(maxsize=4096)
+def checked_tenant(tenant: str) -> str:
+    """Give the tenant's name back if it can stand inside a hash tag, else raise ValueError."""
+    if not tenant or not tenant.isprintable() or any(c in "{}: " for c in tenant):
+        raise ValueError(
+            f"tenant {tenant!r}: a name needs at least one character, without braces, colon, space"
+        )
+    return tenant
+
+
+def shard_tag(tenant: str, shard: int) -> str:
+    """Give the hash tag, braces included, of one shard of a tenant."""
+    return f"{{{checked_tenant(tenant)}:{shard}}}"
+
+
+def shards_of(user_ids: Sequence[str], shards: int) -> list[int]:
+    """Give the shard of each user, as shard_of."""
+    if shards < 1:
+        raise ValueError(f"shards must be at least 1, not {shards}")
+    return [crc32(user_id.encode()) % shards for user_id in user_ids]
+
+
+def profile_keys(tenant: str, shards: int, user_ids: Sequence[str]) -> list[str]:
+    """Where the users' profiles are. Raises ValueError as shard_of and checked_tenant."""
+    if shards < 1:
+        raise ValueError(f"shards must be at least 1, not {shards}")
+    name = checked_tenant(tenant)
+    return [f"{{{name}:{crc32(user.encode()) % shards}}}:p:{user}" for user in user_ids]
+
+
+def segment_key(tenant: str, shard: int, segment: str) -> str:
+    """Where the members of a segment are that belong to this shard."""
+    return f"{shard_tag(tenant, shard)}:s:{segment}"
+
+
+def scratch_key(tenant: str, shard: int, number: int) -> str:
+    """Where a script keeps intermediate result `number`, in the shard's slot."""
+    return f"{shard_tag(tenant, shard)}:tmp:{number}"
+
+
+def segments_key(tenant: str) -> str:
+    """Where the names of the tenant's segments are."""
+    return f"{{{checked_tenant(tenant)}:segments}}"
+
+
+def cap_key(tag: str, user_id: str, name: str, *, exact: bool) -> str:
+    """Where a cap's record of the user is; tag from shard_tag. The length keeps names apart."""
+    return f"{tag}:{'z' if exact else 'k'}:{len(name)}:{name}:{user_id}"
+
+
+def digest(text: str) -> bytes:
+    """Hash to DIGEST_BYTES bytes (BLAKE2b), to stand in for what must not be readable."""
+    return blake2b(text.encode(), digest_size=DIGEST_BYTES).digest()
+
+
+def hashed_key(tenant: str, kind: str, text: str) -> bytes:
+    """Where the record about `text` is; kind is "t" for tokens, "d" for dedup keys."""
+    hashed = digest(text)
+    name = checked_tenant(tenant).encode()
+    return b"{%b:%b%d}:%b" % (name, kind.encode(), hashed[0] % BUCKETS, hashed)
+
+
+def bucket(hashed: bytes) -> int:
+    """Give the number in the hash tag of a key made by hashed_key."""
+    return hashed[-DIGEST_BYTES] % BUCKETS
+
+
+def rate_key(key: str) -> str:
+    """Where a shared rate's token bucket is. Raises ValueError for a key with braces."""
+    if not key or "{" in key or "}" in key:
+        raise ValueError(f"rate key {key!r}: needs at least one character, without braces")
+    return f"{{rate:{key}}}"
+
+
+def ledger_key(group: str) -> str:
+    """Where a consumer group's high-water marks are. Raises ValueError as rate_key."""
+    if not group or "{" in group or "}" in group:
+        raise ValueError(f"group {group!r}: needs at least one character, without braces")
+    return f"{{ledger:{group}}}"

@@ -1,0 +1,207 @@
+"""The ports in memory: for tests, and as the specification that the Redis versions match.
+
+Nothing is bounded or shared between processes here. See the ports for what each method means.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import msgspec
+
+from schemas.segments import Expression
+from state import keys
+from state.dedup import check_seen
+from state.profiles import Change, Profile, next_version
+from state.segments import EVERYONE
+from state.tokens import Claim, Owner, TokenClaim
+
+
+class MemoryProfiles:
+    """Profiles in a dict; see Profiles."""
+
+    def __init__(self) -> None:
+        self._stored: dict[tuple[str, str], Profile] = {}
+
+    def get_many(self, tenant: str, shards: int, user_ids: Sequence[str]) -> list[Profile | None]:
+        """See Profiles."""
+        keys.profile_keys(tenant, shards, user_ids)
+        return [self._stored.get((tenant, user)) for user in user_ids]
+
+    def update_many(
+        self, tenant: str, shards: int, changes: Mapping[str, Change]
+    ) -> dict[str, Profile | None]:
+        """See Profiles."""
+        keys.profile_keys(tenant, shards, list(changes))
+        result: dict[str, Profile | None] = {}
+        for user, change in changes.items():
+            old = self._stored.get((tenant, user))
+            result[user] = new = next_version(user, old, change(old))
+            if new is None:
+                self._stored.pop((tenant, user), None)
+            else:
+                self._stored[tenant, user] = new
+        return result
+
+
+class _Owned(msgspec.Struct, frozen=True):
+    owner: Owner
+    at_ms: int
+    left: Owner | None
+
+
+class MemoryTokens:
+    """Token owners in a dict; see Tokens."""
+
+    def __init__(self) -> None:
+        self._stored: dict[tuple[str, str], _Owned] = {}
+
+    def claim_many(
+        self, tenant: str, claims: Sequence[TokenClaim | tuple[str, str, str, int]]
+    ) -> list[Claim]:
+        """See Tokens."""
+        keys.checked_tenant(tenant)
+        return [self._claim(tenant, TokenClaim(*claim)) for claim in claims]
+
+    def _claim(self, tenant: str, claim: TokenClaim) -> Claim:
+        own = Owner(claim.user_id, claim.device_id)
+        at_ms, left = claim.at_ms, None
+        last = self._stored.get((tenant, claim.token))
+        if last is not None and last.owner == own:
+            at_ms, left = max(at_ms, last.at_ms), last.left
+        elif last is not None:
+            left = last.owner
+            if at_ms <= last.at_ms:
+                return Claim(left, won=False)
+        self._stored[tenant, claim.token] = _Owned(own, at_ms, left)
+        return Claim(left, won=True)
+
+    def release_many(
+        self, tenant: str, releases: Sequence[TokenClaim | tuple[str, str, str, int]]
+    ) -> list[bool]:
+        """See Tokens."""
+        keys.checked_tenant(tenant)
+        return [self._release(tenant, TokenClaim(*release)) for release in releases]
+
+    def _release(self, tenant: str, release: TokenClaim) -> bool:
+        last = self._stored.get((tenant, release.token))
+        own = Owner(release.user_id, release.device_id)
+        if last is None or last.owner != own or last.at_ms > release.at_ms:
+            return False
+        del self._stored[tenant, release.token]
+        return True
+
+    def owners(self, tenant: str, tokens: Sequence[str]) -> list[Owner | None]:
+        """See Tokens."""
+        keys.checked_tenant(tenant)
+        found = [self._stored.get((tenant, token)) for token in tokens]
+        return [None if owned is None else owned.owner for owned in found]
+
+
+class MemorySegments:
+    """Segments as one set per shard; see Segments."""
+
+    def __init__(self) -> None:
+        self._names: set[tuple[str, str]] = set()
+        self._stored: dict[tuple[str, int, str], set[str]] = {}
+
+    def add(self, tenant: str, shards: int, segment: str, user_ids: Iterable[str]) -> int:
+        """See Segments."""
+        added = 0
+        keys.checked_tenant(tenant)
+        self._names.add((tenant, segment))
+        for user in set(user_ids):
+            shard = keys.shard_of(user, shards)
+            members = self._stored.setdefault((tenant, shard, segment), set())
+            added += user not in members
+            members.add(user)
+        return added
+
+    def remove(self, tenant: str, shards: int, segment: str, user_ids: Iterable[str]) -> int:
+        """See Segments."""
+        removed = 0
+        for user in set(user_ids):
+            members = self._stored.get((tenant, keys.shard_of(user, shards), segment), set())
+            removed += user in members
+            members.discard(user)
+        return removed
+
+    def delete(self, tenant: str, shards: int, segment: str) -> None:
+        """See Segments."""
+        self._names.discard((tenant, segment))
+        for shard in range(shards):
+            self._stored.pop((tenant, shard, segment), None)
+
+    def members(self, tenant: str, shard: int, expression: Expression) -> list[str]:
+        """See Segments."""
+        return sorted(self._evaluate(tenant, shard, expression))
+
+    def count(self, tenant: str, shards: int, expression: Expression) -> int:
+        """See Segments."""
+        return sum(len(self._evaluate(tenant, shard, expression)) for shard in range(shards))
+
+    def exists(self, tenant: str, names: Iterable[str]) -> set[str]:
+        """See Segments."""
+        return {name for name in names if name == EVERYONE or (tenant, name) in self._names}
+
+    def names(self, tenant: str) -> list[str]:
+        """See Segments."""
+        return sorted(name for of, name in self._names if of == tenant and name != EVERYONE)
+
+    def _evaluate(self, tenant: str, shard: int, expression: Expression) -> set[str]:
+        if isinstance(expression, str):
+            return self._stored.get((tenant, shard, expression), set())
+        left = self._evaluate(tenant, shard, expression.left)
+        right = self._evaluate(tenant, shard, expression.right)
+        if expression.operator == "&":
+            return left & right
+        return left | right if expression.operator == "|" else left - right
+
+
+class MemoryDedup:
+    """Idempotency keys in a dict, which never forgets; see Dedup."""
+
+    def __init__(self) -> None:
+        self._stored: dict[tuple[str, str], str] = {}
+
+    def seen_many(
+        self,
+        idempotency_keys: Sequence[tuple[str, str]],
+        coordinates: Sequence[str],
+        ttl_s: int,
+    ) -> list[str | None]:
+        """See Dedup."""
+        check_seen(idempotency_keys, coordinates, ttl_s)
+        found: list[str | None] = []
+        for (tenant, key), own in zip(idempotency_keys, coordinates, strict=True):
+            first = self._stored.setdefault((keys.checked_tenant(tenant), key), own)
+            found.append(None if first == own else first)
+        return found
+
+
+class MemoryLedger:
+    """Marks in a dict; see Ledger."""
+
+    def __init__(self) -> None:
+        self._stored: dict[tuple[str, str, int], int] = {}
+
+    def mark_many(self, group: str, marks: Mapping[tuple[str, int], int]) -> None:
+        """See Ledger."""
+        for (topic, partition), offset in marks.items():
+            stored = self._stored.get((group, topic, partition), offset)
+            self._stored[group, topic, partition] = max(stored, offset)
+
+    def mark(self, group: str, topic: str, partition: int, offset: int) -> None:
+        """See Ledger."""
+        self.mark_many(group, {(topic, partition): offset})
+
+    def marks(self, group: str, topic: str, partitions: Sequence[int]) -> dict[int, int]:
+        """See Ledger."""
+        return {
+            partition: self._stored[group, topic, partition]
+            for partition in partitions
+            if (group, topic, partition) in self._stored
+        }
+
+    def forget(self, group: str, marks: Iterable[tuple[str, int]]) -> None:
+        """See Ledger."""
+        for topic, partition in marks:
+            self._stored.pop((group, topic, partition), None)

@@ -1,0 +1,219 @@
+"""The one door to Redis: batches in one round trip, scripts by hash, failures as one type."""
+
+from collections.abc import Callable, Hashable, Sequence
+from hashlib import sha1
+from threading import Lock
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+import redis
+from redis.backoff import ExponentialWithJitterBackoff
+from redis.exceptions import (
+    BusyLoadingError,
+    ClusterError,
+    NoScriptError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisClusterException,
+    TryAgainError,
+)
+from redis.retry import Retry
+
+from state.errors import StateUnavailableError
+
+_UNAVAILABLE = (
+    redis.ConnectionError,
+    redis.TimeoutError,
+    BusyLoadingError,
+    ClusterError,
+    RedisClusterException,
+    OutOfMemoryError,
+    ReadOnlyError,
+    TryAgainError,
+    OSError,
+)
+
+Value = str | bytes | int | float
+Command = Sequence[Value]
+T = TypeVar("T")
+
+
+class Script:
+    """A Lua script, called by its hash. name: what errors call it."""
+
+    def __init__(self, name: str, body: str) -> None:
+        self.name = name
+        self.body = body
+        # Redis names scripts by SHA-1; nothing here relies on it being hard to collide.
+        self.sha = sha1(body.encode(), usedforsecurity=False).hexdigest()
+
+
+class Call:
+    """One call of a script: all its keys lie in one slot when Redis is clustered."""
+
+    __slots__ = ("args", "keys", "script")
+
+    def __init__(
+        self, script: Script, keys: Sequence[str | bytes], args: Sequence[Value] = ()
+    ) -> None:
+        self.script = script
+        self.keys = keys
+        self.args = args
+
+    def command(self, *, by_hash: bool) -> Command:
+        """Give the command, with the script's hash or its text."""
+        verb = ("EVALSHA", self.script.sha) if by_hash else ("EVAL", self.script.body)
+        return (*verb, len(self.keys), *self.keys, *self.args)
+
+
+class RedisClient:
+    """Redis or Valkey, alone or clustered. Connects at first use; safe to share among threads.
+
+    url: redis://, rediss:// or unix://. cluster: the url is a node of a Redis Cluster.
+    timeout_s: for each answer. connect_timeout_s: for each connection. retries: repeats after a
+    connection failure, with jittered waits of 10 to 200 ms. So the longest wait of one call is
+    about (retries + 1) * (timeout_s + connect_timeout_s).
+    Raises ValueError for a url that names no server.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        cluster: bool = False,
+        timeout_s: float = 2.0,
+        connect_timeout_s: float = 1.0,
+        retries: int = 2,
+        max_connections: int = 64,
+    ) -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in {"redis", "rediss", "unix"} or not (parts.hostname or parts.path):
+            raise ValueError("a Redis url looks like redis://host:6379/0 or unix:///path/to.sock")
+        self.clustered = cluster
+        self.where = f"{parts.hostname}:{parts.port or 6379}" if parts.hostname else parts.path
+        self._url = url
+        self._options: dict[str, Any] = {
+            "protocol": 2,
+            "socket_timeout": timeout_s,
+            "socket_connect_timeout": connect_timeout_s,
+            "max_connections": max_connections,
+            "retry": Retry(ExponentialWithJitterBackoff(base=0.01, cap=0.2), retries),
+        }
+        self._lock = Lock()
+        self._connected: Any = None
+
+    def run(self, *command: Value) -> Any:
+        """Run one command in one round trip and give its raw answer."""
+        return self._guard(str(command[0]), lambda: self._redis().execute_command(*command))
+
+    def run_many(self, commands: Sequence[Command]) -> list[Any]:
+        """Run commands in one round trip (one per node when clustered); answers in order.
+
+        Not a transaction. Raises the first command's error, after all have run.
+        """
+        if not commands:
+            return []
+        if len(commands) == 1:
+            return [self.run(*commands[0])]
+        answers = self._pipeline(commands)
+        for answer in answers:
+            if isinstance(answer, Exception):
+                raise self._translated(f"{len(commands)} commands", answer)
+        return answers
+
+    def call(self, calls: Sequence[Call]) -> list[Any]:
+        """Call scripts in one round trip, as run_many; a server that lacks one gets its text."""
+        if not calls:
+            return []
+        what = calls[0].script.name
+        answers = self._pipeline([c.command(by_hash=True) for c in calls], what=what)
+        for index, answer in enumerate(answers):
+            if isinstance(answer, NoScriptError):
+                command = calls[index].command(by_hash=False)
+                answers[index] = self._pipeline([command], what=what)[0]
+        for answer in answers:
+            if isinstance(answer, Exception):
+                raise self._translated(what, answer)
+        return answers
+
+    def get_all(self, keys: Sequence[str | bytes], tags: Sequence[Hashable]) -> list[bytes | None]:
+        """Read strings: one MGET; when clustered one per tag, in one round trip per node.
+
+        tags: for each key, what keys of one slot share (the shard).
+        """
+        if not keys:
+            return []
+        if not self.clustered:
+            found: list[bytes | None] = self.run("MGET", *keys)
+            return found
+        groups = grouped(tags)
+        answers = self.run_many([("MGET", *(keys[i] for i in group)) for group in groups])
+        return spread(groups, answers, len(keys))
+
+    def ping(self) -> None:
+        """Raise StateUnavailableError unless Redis answers."""
+        self.run("PING")
+
+    def close(self) -> None:
+        """Close all connections. A later call connects again."""
+        with self._lock:
+            connected, self._connected = self._connected, None
+        if connected is not None:
+            connected.close()
+
+    def _redis(self) -> Any:
+        if self._connected is None:
+            with self._lock:
+                if self._connected is None:
+                    kind: Any = redis.RedisCluster if self.clustered else redis.Redis
+                    self._connected = kind.from_url(self._url, **self._options)
+        return self._connected
+
+    def _pipeline(self, commands: Sequence[Command], *, what: str = "") -> list[Any]:
+        def execute() -> list[Any]:
+            if len(commands) == 1:
+                try:
+                    return [self._redis().execute_command(*commands[0])]
+                except NoScriptError as missing:
+                    return [missing]
+            pipe = self._redis().pipeline(transaction=False)
+            for command in commands:
+                pipe.execute_command(*command)
+            answers: list[Any] = pipe.execute(raise_on_error=False)
+            return answers
+
+        return self._guard(what or f"{len(commands)} commands", execute)
+
+    def _guard(self, what: str, operation: Callable[[], T]) -> T:
+        try:
+            return operation()
+        except _UNAVAILABLE as error:
+            raise StateUnavailableError(what, self.where, error) from error
+
+    def _translated(self, what: str, error: Exception) -> Exception:
+        if isinstance(error, _UNAVAILABLE):
+            return StateUnavailableError(what, self.where, error)
+        return error
+
+
+def grouped(tags: Sequence[Hashable]) -> list[list[int]]:
+    """Give the positions that share a tag, in order of first sight."""
+    groups: dict[Hashable, list[int]] = {}
+    for index, tag in enumerate(tags):
+        groups.setdefault(tag, []).append(index)
+    return list(groups.values())
+
+
+def batches(tags: Sequence[Hashable], *, clustered: bool, at_most: int) -> list[list[int]]:
+    """Split positions into script calls: one slot per call when clustered, at_most per call."""
+    groups = grouped(tags) if clustered else [list(range(len(tags)))]
+    return [g[i : i + at_most] for g in groups for i in range(0, len(g), at_most)]
+
+
+def spread(groups: Sequence[Sequence[int]], answers: Sequence[Sequence[T]], size: int) -> list[T]:
+    """Put the answers of groups of positions back into their places."""
+    placed: list[Any] = [None] * size
+    for group, answer in zip(groups, answers, strict=True):
+        for index, item in zip(group, answer, strict=True):
+            placed[index] = item
+    return placed

@@ -1,0 +1,59 @@
+"""The state ports together, in memory and in Redis."""
+
+from typing import NamedTuple
+
+from state.caps import Caps, RedisCaps
+from state.dedup import Dedup, RedisDedup
+from state.ledger import Ledger, RedisLedger
+from state.memory import (
+    MemoryDedup,
+    MemoryLedger,
+    MemoryProfiles,
+    MemorySegments,
+    MemoryTokens,
+)
+from state.memory_limits import MemoryCaps, MemoryRates
+from state.profiles import Profiles, RedisProfiles
+from state.rates import Rates, RedisRates
+from state.redis_client import RedisClient
+from state.segments import RedisSegments, Segments
+from state.tokens import RedisTokens, Tokens
+
+
+class Stores(NamedTuple):
+    """One of each port, empty and sharing nothing with other tests. client: None in memory."""
+
+    profiles: Profiles
+    tokens: Tokens
+    segments: Segments
+    dedup: Dedup
+    caps: Caps
+    rates: Rates
+    ledger: Ledger
+    client: RedisClient | None
+
+
+def in_memory() -> Stores:
+    return Stores(
+        MemoryProfiles(),
+        MemoryTokens(),
+        MemorySegments(),
+        MemoryDedup(),
+        MemoryCaps(),
+        MemoryRates(),
+        MemoryLedger(),
+        None,
+    )
+
+
+def in_redis(client: RedisClient) -> Stores:
+    return Stores(
+        RedisProfiles(client),
+        RedisTokens(client),
+        RedisSegments(client),
+        RedisDedup(client),
+        RedisCaps(client),
+        RedisRates(client),
+        RedisLedger(client),
+        client,
+    )
