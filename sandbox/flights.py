@@ -75,6 +75,11 @@ class Flight(msgspec.Struct, frozen=True, gc=False):
         """Whether it never left."""
         return self.departed_at_ms is None
 
+    @property
+    def day(self) -> str:
+        """The local date of departure as planned, ISO."""
+        return self.flight_id[:10]
+
 
 def load_flights(*, days: int | None = None) -> list[Flight]:
     """Read the flights of the first `days` local days of 2013, or all, by scheduled time.

@@ -94,15 +94,17 @@ QUIET_HOURS: Final = Weighted[tuple[str, str] | None](
 )
 
 VERSIONS: Final = {
-    Platform.APNS: (("8.4.0", "18.6"), ("8.4.0", "26.1"), ("8.3.2", "17.7")),
-    Platform.FCM: (("8.4.1", "15"), ("8.4.1", "16"), ("8.2.0", "13")),
-    Platform.WEBPUSH: (("8.4.0", ""), ("8.4.0", ""), ("8.4.0", "")),
+    Platform.APNS: Weighted(
+        ((("8.4.0", "26.1"), 55), (("8.4.0", "18.6"), 30), (("8.3.2", "17.7"), 15))
+    ),
+    Platform.FCM: Weighted(((("8.4.1", "16"), 40), (("8.4.1", "15"), 40), (("8.2.0", "13"), 20))),
+    Platform.WEBPUSH: Weighted(((("8.4.0", ""), 1),)),
 }
-"""Versions of the app and of the system; a device has one of three."""
+"""Versions of the app and of the system."""
 
 APPS: Final = {Platform.APNS: "ios", Platform.FCM: "android", Platform.WEBPUSH: "web"}
 
 
-def share_of(share: float) -> int:
-    """Give the draws of 32 bits below which a share of all lies."""
+def below(share: float) -> int:
+    """Give the draws of 32 bits under which a share of all lies."""
     return int(share * _DRAWS)

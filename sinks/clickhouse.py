@@ -104,8 +104,9 @@ class ClickHouseWriter:
     def insert_block(self, block: Block) -> None:
         """Insert one month's rows as one part. Raises InsertError.
 
-        Repeating is safe: every attempt carries the block's token, so rows that an attempt left
-        behind (its answer was lost, or a view failed after them) are not inserted twice.
+        Repeating is safe: within the table's deduplication window, rows that an attempt left behind
+        (its answer was lost, or a view failed after them) are not inserted twice. Recent servers
+        know a repeat by its bytes; the token makes it known to all of them.
         """
         topics = sorted(f"{topic}[{partition}]" for topic, partition in block.ends)
         settings = {
