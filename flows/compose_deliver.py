@@ -48,7 +48,7 @@ def make_deliver(composer: Composer, platform: Platform) -> Process:
     checkpoint.after_assign = lambda _lane, partitions: sender.assigned(partitions)
     parts = deliver.DeliverParts(
         platform=platform,
-        source=composer.source(checkpoint, gate=sender.has_room, tick=sender.is_busy),
+        source=composer.source(checkpoint, waiting=sender),
         decode=decode_deliveries,
         send=sender.exchange,
         settle=settle,

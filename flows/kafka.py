@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Protocol
 
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
@@ -12,15 +12,32 @@ from flows.lanes import positions_of
 from schemas.stream import Batch, Message
 
 PART = "process"  # one partition: a process is one independent dataflow
-IDLE_S = 0.005
+IDLE_S = 0.01
+BUSY_S = 0.001
+
+
+class Waiting(Protocol):
+    """A step that holds batches back until something elsewhere has settled."""
+
+    def has_room(self) -> bool:
+        """Tell whether another batch may be read."""
+        ...
+
+    def has_settled(self) -> bool:
+        """Tell whether something waits to be passed on."""
+        ...
+
+    def is_busy(self) -> bool:
+        """Tell whether anything is held back still."""
+        ...
 
 
 class KafkaSource(FixedPartitionedSource[Batch, None]):
     """Reads batches of messages until stopped.
 
     now_ms: the clock. stopped: asked before each read; True drains and ends the flow.
-    gate: False while the pipe is full and nothing may be read. tick: True when an empty batch
-    should pass so that steps which wait for answers can hand them on.
+    waiting: a step that needs empty batches to pass on what has settled. heartbeat: told how many
+    messages each turn has read.
     """
 
     def __init__(
@@ -29,13 +46,12 @@ class KafkaSource(FixedPartitionedSource[Batch, None]):
         *,
         now_ms: Callable[[], int],
         stopped: Callable[[], bool],
-        gate: Callable[[], bool] = lambda: True,
-        tick: Callable[[], bool] = lambda: False,
+        waiting: Waiting | None = None,
         heartbeat: Callable[[int], None] = lambda _count: None,
     ) -> None:
         self.checkpoint = checkpoint
         self.now_ms, self.stopped = now_ms, stopped
-        self.gate, self.tick, self.heartbeat = gate, tick, heartbeat
+        self.waiting, self.heartbeat = waiting, heartbeat
 
     def list_parts(self) -> list[str]:
         """One: the process."""
@@ -54,20 +70,22 @@ class _SourcePart(StatefulSourcePartition[Batch, None]):
         self._awake: datetime | None = None
 
     def next_batch(self) -> Iterable[Batch]:
-        source, checkpoint = self._source, self._checkpoint
-        waiting = source.tick()
-        if source.stopped():
-            if waiting:  # sends are under way: go on until each has its outcome
-                return [self._batch([])]
+        source, waiting = self._source, self._source.waiting
+        settled = waiting is not None and waiting.has_settled()
+        busy = waiting is not None and waiting.is_busy()
+        if source.stopped() and not busy:
             raise StopIteration
-        if not source.gate():
-            # Still ask for nothing from Kafka: the position stays, the group stays joined.
-            self._awake = datetime.now(UTC) + timedelta(milliseconds=1)
-            return [self._batch([])] if waiting else []
-        found = checkpoint.lanes.read(idle_s=0.001 if waiting else IDLE_S)
+        if source.stopped() or (waiting is not None and not waiting.has_room()):
+            # Nothing is read for now: the positions stay, the groups stay joined.
+            source.heartbeat(0)
+            if not settled:
+                self._awake = datetime.now(UTC) + timedelta(seconds=BUSY_S)
+                return []
+            return [self._batch([])]
+        found = self._checkpoint.lanes.read(idle_s=0 if settled else BUSY_S if busy else IDLE_S)
         source.heartbeat(len(found[1]) if found else 0)
         if found is None:
-            return [self._batch([])] if waiting else []
+            return [self._batch([])] if settled else []
         lane, messages = found
         batch = self._batch(messages)
         batch.positions = positions_of(lane, messages)

@@ -23,6 +23,7 @@ from state.ledger import Ledger
 OPEN_TIMEOUT_S = 30.0
 FINISH_TIMEOUT_S = 60.0
 WINDOW = 512
+BUSY_S = 0.005
 
 Item = tuple[Delivery, Source]
 
@@ -30,14 +31,13 @@ Item = tuple[Delivery, Source]
 class _Ticket:
     """One batch under way. answers fill in as they come, by place."""
 
-    __slots__ = ("answers", "emitted", "items", "left", "positions")
+    __slots__ = ("answers", "items", "left", "positions")
 
     def __init__(self, items: Sequence[Item], positions: Positions) -> None:
         self.items = items
         self.positions = positions
         self.answers: list[tuple[Answer, int] | None] = [None] * len(items)
         self.left = len(items)
-        self.emitted = False
 
     def settled(self) -> list[Settled]:
         return [
@@ -71,7 +71,9 @@ class Sender:
         self._wall_ms = wall_ms
         self._window = window
         self._todo: deque[tuple[_Ticket, int]] = deque()
-        self._tickets: deque[_Ticket] = deque()
+        # Not yet passed on, and passed on but not yet committed; both in order.
+        self._pending: deque[_Ticket] = deque()
+        self._emitted: deque[_Ticket] = deque()
         self._in_doubt: dict[tuple[str, int], int] = {}
         # Two counters, as each has one writer: the dataflow's thread and the loop's.
         self._handed_over = 0
@@ -105,7 +107,11 @@ class Sender:
 
     def is_busy(self) -> bool:
         """Tell whether something is under way or waits to be passed on."""
-        return any(not ticket.emitted for ticket in self._tickets)
+        return bool(self._pending)
+
+    def has_settled(self) -> bool:
+        """Tell whether the oldest batch under way has all its answers."""
+        return bool(self._pending) and not self._pending[0].left
 
     def assigned(self, partitions: Sequence[TopicPartition]) -> None:
         """Look up how far an earlier process had handed these partitions to the provider."""
@@ -130,12 +136,9 @@ class Sender:
             self._hand_over(batch)
         settled: list[Settled] = []
         positions: Positions = {}
-        for ticket in self._tickets:
-            if ticket.emitted:
-                continue
-            if ticket.left:
-                break
-            ticket.emitted = True
+        while self.has_settled():
+            ticket = self._pending.popleft()
+            self._emitted.append(ticket)
             settled += ticket.settled()
             positions.update(ticket.positions)
         return [Batch(settled, batch.now_ms, batch.generation, positions)]
@@ -145,32 +148,34 @@ class Sender:
     def finish(self) -> Sequence[Batch]:
         """Wait for what is in flight; give every batch that is not committed."""
         deadline = time.monotonic() + FINISH_TIMEOUT_S
-        while any(ticket.left for ticket in self._tickets) and time.monotonic() < deadline:
+        while any(ticket.left for ticket in self._pending) and time.monotonic() < deadline:
             self._check()
-            time.sleep(0.005)
-        batches = []
-        for ticket in self._tickets:
-            if ticket.left:
-                break
-            ticket.emitted = True
-            raw = Batch(ticket.settled(), self.last_now_ms, self.generation(), ticket.positions)
-            batches.append(self._finish_batch(raw))
-        return batches
+            time.sleep(BUSY_S)
+        while self.has_settled():
+            self._emitted.append(self._pending.popleft())
+        # What is left has not settled in all that time: it is read again and found in doubt.
+        self._pending.clear()
+        return [
+            self._finish_batch(
+                Batch(ticket.settled(), self.last_now_ms, self.generation(), ticket.positions)
+            )
+            for ticket in self._emitted
+        ]
 
     def committed(self, positions: Positions) -> None:
         """Forget the batches that these positions cover."""
-        while self._tickets and self._tickets[0].emitted:
-            own = self._tickets[0].positions
+        while self._emitted:
+            own = self._emitted[0].positions
             if not all(
                 key in positions and positions[key].offset >= position.offset
                 for key, position in own.items()
             ):
                 break
-            self._tickets.popleft()
+            self._emitted.popleft()
 
     def _hand_over(self, batch: Batch) -> None:
         ticket = _Ticket(batch.items, batch.positions)
-        self._tickets.append(ticket)
+        self._pending.append(ticket)
         now_ms, wall_ms = batch.now_ms, self._wall_ms()
         to_send = []
         for place, (delivery, source) in enumerate(ticket.items):

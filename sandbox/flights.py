@@ -9,7 +9,7 @@ import io
 import sys
 import zipfile
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import date, datetime, timedelta
 from functools import lru_cache
@@ -90,7 +90,8 @@ def load_flights(*, days: int | None = None) -> list[Flight]:
         raise ValueError("days: load at least 1, or None for the whole year")
     wanted = None if days is None else _first_days(days)
     zones = {code: airport.tz for code, airport in airports().items()}
-    with _flights_csv() as rows:
+    months = None if wanted is None else {month for month, _ in wanted}
+    with _flights_csv(months) as rows:
         flights = [_flight(row, zones) for row in rows if wanted is None or row[1:3] in wanted]
     flights.sort(key=_by_time)
     return flights
@@ -138,16 +139,23 @@ def _data() -> Path:
 
 
 @contextmanager
-def _flights_csv() -> Iterator[Iterator[tuple[str, ...]]]:
-    """Give the rows' _COLUMNS, file order (by month as text, then by departure)."""
+def _flights_csv(months: Collection[str] | None) -> Iterator[Iterator[tuple[str, ...]]]:
+    """Give the rows' _COLUMNS, of these months only, in the file's order.
+
+    Rows begin with year and month, so other months are skipped before they are parsed.
+    """
     with (
         zipfile.ZipFile(_data() / "flights.csv.zip") as archive,
         archive.open("flights.csv") as member,
         io.TextIOWrapper(member, encoding="ascii", newline="") as file,
     ):
-        reader = csv.reader(file)
-        header = next(reader)
-        yield map(itemgetter(*(header.index(name) for name in _COLUMNS)), reader)
+        header = next(csv.reader(file))
+        lines: Iterable[str] = file
+        if months is not None:
+            starts = tuple(f"{FIRST_DAY.year},{month}," for month in months)
+            lines = (line for line in file if line.startswith(starts))
+        columns = itemgetter(*(header.index(name) for name in _COLUMNS))
+        yield map(columns, csv.reader(lines))
 
 
 def _first_days(days: int) -> frozenset[tuple[str, str]]:

@@ -78,8 +78,8 @@ class People:
     """Makes users by number.
 
     airports: by code, with those of destinations and New York. destinations: weight by code of
-    where users live and want to go. Raises ValueError without destinations, KeyError for one
-    that is no airport.
+    where users live and want to go. Raises ValueError without destinations or for one that is no
+    airport.
     """
 
     def __init__(
@@ -88,6 +88,9 @@ class People:
         self._prefix = b"clarion passenger %d:" % seed
         # The upper half of a token's seed, so that two populations share no token.
         self._tokens = int.from_bytes(hashlib.sha256(self._prefix).digest()[:4]) << 32
+        for code in (*ORIGINS, *destinations):
+            if code not in airports:
+                raise ValueError(f"airports: add {code}")
         self._local = Weighted((_american(airports[code]), 1) for code in ORIGINS)
         self._elsewhere = Weighted((_american(airports[c]), w) for c, w in destinations.items())
         self._wishes = Weighted((segment_of(c), w) for c, w in destinations.items())

@@ -31,7 +31,7 @@ from schemas.pipeline import Priority
 from schemas.stream import Record
 
 LATE_AFTER_MIN: Final = 15
-"""Departures up to this late are on time. Source: US BTS, "Airline On-Time Statistics"."""
+"""Who leaves later gets a message. BTS, whose data this is, calls 15 minutes and more late."""
 SALE_HOUR: Final = 18
 MAX_PASSENGERS: Final = 200
 USUAL_PASSENGERS_AT_MOST: Final = 8

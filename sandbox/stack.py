@@ -127,8 +127,16 @@ class Stack:
 
     def start_flows(self) -> None:
         """Start every flow and wait until all are ready. Raises StartError."""
+        self.launch_flows()
+        self.await_flows()
+
+    def launch_flows(self) -> None:
+        """Start every flow; await_flows() then waits."""
         for spec in self.flows:
             self.start_flow(spec)
+
+    def await_flows(self) -> None:
+        """Wait until all flows are ready. Raises StartError."""
         for child, port in zip(self._flows, self.metrics_ports.values(), strict=True):
             child.wait_until(lambda port=port: is_ready(port))
 
@@ -168,13 +176,17 @@ class Stack:
                 return f"{child.name} ended with code {code}: {child.tail()}"
         return ""
 
+    def lag(self) -> int:
+        """Sum up what all flows say they have not read yet."""
+        return sum(read_lag(port) for port in self.metrics_ports.values())
+
     def stats(self, platform: Platform) -> dict[str, Any]:
         """Ask a simulator what it counted."""
         if self.keys is None:
             raise RuntimeError("start_stores() comes first")
         context = ssl.create_default_context(cafile=str(self.keys.directory / CA_FILE))
         url = f"https://127.0.0.1:{self.simulator_ports[platform]}/sandbox/stats"
-        with urllib.request.urlopen(url, timeout=5, context=context) as answer:  # noqa: S310 - our own URL
+        with urllib.request.urlopen(url, timeout=5, context=context) as answer:
             found: dict[str, Any] = json.load(answer)
             return found
 
@@ -228,3 +240,12 @@ def is_ready(port: int) -> bool:
             return True
     except OSError:
         return False
+
+
+def read_lag(port: int) -> int:
+    """Ask a flow's metrics for the records that it has not read yet."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
+        for line in answer.read().decode().splitlines():
+            if line.startswith("clarion_lag_records{"):
+                return int(float(line.rpartition(" ")[2]))
+    return 0

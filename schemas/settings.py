@@ -176,7 +176,7 @@ class ObservabilitySettings(_Group):
 class ClockSettings(_Group):
     """A warped clock for the sandbox: a day in minutes. Unset, the clock is the machine's.
 
-    At wall-clock time wall_origin_ms it shows origin_ms, and runs `speed` times as fast.
+    Until wall-clock time wall_origin_ms it stands at origin_ms; then it runs `speed` times as fast.
     """
 
     origin_ms: Annotated[int, Field(ge=0, description="what it shows at wall_origin_ms")]
@@ -185,7 +185,7 @@ class ClockSettings(_Group):
 
     def at(self, wall_ms: int) -> int:
         """Give the time shown at a real time; both in epoch milliseconds."""
-        return self.origin_ms + int((wall_ms - self.wall_origin_ms) * self.speed)
+        return self.origin_ms + int(max(0, wall_ms - self.wall_origin_ms) * self.speed)
 
 
 class Settings(BaseSettings):
