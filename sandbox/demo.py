@@ -25,6 +25,7 @@ from sandbox.replay import Replay, events
 from sandbox.stack import NOT_DURABLE, Stack
 from schemas.pipeline import Platform
 from schemas.settings import ClockSettings
+from schemas.stream import Record
 from sinks.clickhouse import connect
 
 DAY_MS = 86_400_000
@@ -157,7 +158,7 @@ class Demo:
     ) -> None:
         """Put all registrations on their topics and wait until the registry has them."""
         bar = self._bars.add_task("Register passengers", total=self._plan.users)
-        batch = []
+        batch: list[Record] = []
         for record in population.registrations(at_ms):
             batch.append(record)
             if len(batch) >= BATCH:
@@ -184,7 +185,7 @@ class Demo:
         """Produce each event when the sandbox's clock shows its time."""
         hours = max(1, (last_ms - clock.origin_ms) // 3_600_000)
         bar = self._bars.add_task("Replay (hours of flights)", total=hours)
-        batch = []
+        batch: list[Record] = []
         for at_ms, record in replay:
             while (now_ms := clock.at(wall_ms())) < at_ms:
                 produce(producer, batch)

@@ -7,6 +7,7 @@ import sys
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -100,11 +101,19 @@ class Stack:
         urls = {p: f"https://127.0.0.1:{port}" for p, port in simulators.items()}
         self.keys = make_keys(self.directory / "keys", fcm_url=urls[Platform.FCM])
         self._write_tenant(self.keys)
-        self._python("clickhouse", clickhouse_port, "sandbox.clickhouse", "--port",
-                     str(clickhouse_port), "--data-dir", str(self.directory / "clickhouse"))  # fmt: skip
-        self._python("simulators", simulators[Platform.WEBPUSH], "api", "sandbox", "simulators",
-                     "--dir", str(self.keys.directory),
-                     *(part for p in Platform for part in (f"--{p}-port", str(simulators[p]))))  # fmt: skip
+        self._python(
+            "clickhouse",
+            clickhouse_port,
+            "sandbox.clickhouse",
+            *("--port", str(clickhouse_port)),
+            *("--data-dir", str(self.directory / "clickhouse")),
+        )
+        self._python(
+            "simulators",
+            simulators[Platform.WEBPUSH],
+            *("api", "sandbox", "simulators", "--dir", str(self.keys.directory)),
+            *(part for p in Platform for part in (f"--{p}-port", str(simulators[p]))),
+        )
         self.settings = load_settings(
             kafka={
                 "bootstrap": bootstrap,
@@ -138,7 +147,7 @@ class Stack:
     def await_flows(self) -> None:
         """Wait until all flows are ready. Raises StartError."""
         for child, port in zip(self._flows, self.metrics_ports.values(), strict=True):
-            child.wait_until(lambda port=port: is_ready(port))
+            child.wait_until(partial(is_ready, port))
 
     def start_flow(self, spec: FlowSpec) -> Child:
         """Start one flow process; does not wait."""
@@ -186,7 +195,7 @@ class Stack:
             raise RuntimeError("start_stores() comes first")
         context = ssl.create_default_context(cafile=str(self.keys.directory / CA_FILE))
         url = f"https://127.0.0.1:{self.simulator_ports[platform]}/sandbox/stats"
-        with urllib.request.urlopen(url, timeout=5, context=context) as answer:
+        with urllib.request.urlopen(url, timeout=30, context=context) as answer:
             found: dict[str, Any] = json.load(answer)
             return found
 

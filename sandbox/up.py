@@ -82,6 +82,7 @@ def _addresses(stack: Stack) -> str:
         for platform, port in stack.simulator_ports.items()
     )
     first = next(iter(stack.metrics_ports.values()))
+    # The SQL in it is for people to paste.
     return f"""
 [bold]Clarion is up.[/bold] Ctrl-C stops it.
 
@@ -104,4 +105,4 @@ def _addresses(stack: Stack) -> str:
 
   3. Watch a flow:
      curl -s http://127.0.0.1:{first}/metrics | grep clarion_
-"""  # noqa: E501 - commands to copy stay on their line
+"""  # noqa: E501, S608 - commands to copy stay on their line

@@ -97,8 +97,8 @@ class LocalizedText(Wire):
 class PlatformOverrides(Wire):
     """Fields merged over the payload built for a platform, in the provider's own names.
 
-    apns: members of the JSON payload. fcm: members of the v1 `message` object.
-    webpush: members of the JSON that the service worker receives.
+    apns: aps, payload, push_type and priority. fcm: members of the v1 `message` object.
+    webpush: payload and urgency. See docs/producers.md.
     """
 
     apns: Override = Field(default_factory=dict)
