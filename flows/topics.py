@@ -21,9 +21,9 @@ def specifications(*, partitions: int, timer_slots: int, replicas: int) -> Itera
     week = {"retention.ms": str(7 * DAY_MS)}
     for name in (*topics.EVENTS.values(), *topics.CHUNKS.values(), *topics.DELIVERIES.values()):
         yield topic(name, partitions, **week)
-    for name in (topics.OUTCOMES, topics.FEEDBACK, topics.TOKEN_DEATHS):
+    for name in (topics.OUTCOMES, topics.FEEDBACK):
         yield topic(name, partitions, **week)
-    for name in (topics.DEVICES, topics.USERS, topics.PREFERENCES):
+    for name in (topics.DEVICES, topics.USERS, topics.PREFERENCES, topics.TOKEN_DEATHS):
         yield topic(name, partitions, **{"cleanup.policy": "compact"})
     # A slot is read once a lap; what lies there must outlive the lap.
     yield topic(topics.TIMERS, timer_slots, **week)

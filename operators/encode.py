@@ -8,6 +8,7 @@ import msgspec
 from operators.pace import delivery_key
 from operators.work import Outbound
 from schemas.pipeline import DeadLetter, Delivery, Outcome, Timer, TokenDeath
+from schemas.registry import registry_key
 from schemas.stream import Record
 from schemas.topics import DELIVERIES, OUTCOMES, TOKEN_DEATHS
 
@@ -63,5 +64,5 @@ def _outbound(item: Outbound) -> Record:
 
 
 def _token_death(item: TokenDeath) -> Record:
-    key = f"{item.tenant}/{item.user_id}".encode()
+    key = registry_key(item.tenant, item.user_id, item.device_id)
     return Record(TOKEN_DEATHS, key, _encode(item))

@@ -11,7 +11,7 @@ class Status(StrEnum):
     FAILED = "failed"
     """The provider refused it for good, or the device token is dead. Terminal."""
     REJECTED = "rejected"
-    """Clarion or the provider found the request itself wrong: fix the event or the config. Terminal."""
+    """The request itself is wrong: fix the event or the config. Terminal."""
     SUPPRESSED = "suppressed"
     """Policy decided not to send. Terminal."""
     EXPIRED = "expired"

@@ -29,7 +29,7 @@ def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture
 def unique() -> str:
-    """A name no other test has."""
+    """Make a name that no other test has."""
     return uuid.uuid4().hex[:12]
 
 
@@ -48,5 +48,5 @@ def make_topics(bootstrap: str) -> Callable[..., None]:
 
 @pytest.fixture
 def data_dir(tmp_path: Path) -> Path:
-    """A directory of the test's own."""
+    """Give a directory of the test's own."""
     return tmp_path

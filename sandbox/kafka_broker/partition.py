@@ -91,18 +91,20 @@ class Partition:
 
         at_least_one: give the first batch also when it alone is larger.
         """
+        if offset >= until:
+            return Slice([], 0, offset)
         bases, kept = self._bases, self._batches
         at = bisect_right(bases, offset) - 1
         parts: list[bytearray] = []
         size = 0
-        while 0 <= at < len(bases) and bases[at] < until:
+        while at < len(bases) and bases[at] < until:
             batch = kept[at]
             if size + len(batch) > max_bytes and (parts or not at_least_one):
                 break
             parts.append(batch)
             size += len(batch)
             at += 1
-        return Slice(parts, size, bases[at] if 0 <= at < len(bases) else self.end)
+        return Slice(parts, size, bases[at] if at < len(bases) else self.end)
 
     def aborted_between(self, offset: int, end: int) -> list[Aborted]:
         """Give the aborted transactions that touch this range of offsets."""
