@@ -42,7 +42,8 @@ def make_outcomes(composer: Composer) -> Process:
         sink=KafkaSink(checkpoint),
     )
     process = composer.process("outcomes", outcomes.build(parts), checkpoint)
-    process.epoch = OUTCOMES_EPOCH
+    if composer.settings.flow.epoch_ms is None:
+        process.epoch = OUTCOMES_EPOCH
     process.close.append(writer.close)
     return process
 

@@ -3,10 +3,10 @@
 from collections import defaultdict
 
 from operators.quiet_hours import Nights, minutes_of
-from operators.work import Decided, Draft, Work
+from operators.work import Decided, Draft, Recipient, Work
 from schemas.outcomes import Reason, Status
 from schemas.pipeline import Priority
-from state.profiles import Device, Profile
+from state.profiles import Profile
 
 
 def admit(works: list[Work], now_ms: int) -> Decided:
@@ -31,22 +31,26 @@ def _admit_one(work: Work, nights: Nights, now_ms: int, outs: list[object]) -> N
         at_night = "ignore"
     held: defaultdict[int, list[int]] = defaultdict(list)
     for at, profile in enumerate(work.profiles):
-        if profile is None:
-            outs.append(_no(work, now_ms, Reason.UNKNOWN_USER, work.users[at]))
-            continue
-        devices = _reachable(profile, category, work.devices[at] if work.devices else "")
-        if isinstance(devices, Reason):
-            outs.append(_no(work, now_ms, devices, profile.user_id))
-        elif at_night != "ignore" and (until := sleeps.until_ms(profile)):
+        wanted = work.devices[at] if work.devices else ""
+        found = _reachable(profile, category, wanted)
+        if isinstance(found, Reason):
+            outs.append(
+                work.decide(
+                    now_ms, Status.SUPPRESSED, found, user_id=work.users[at], device_id=wanted
+                )
+            )
+        elif at_night != "ignore" and (until := sleeps.until_ms(found[0])):
             held[until].append(at)
         else:
-            work.recipients.append((profile, devices))
+            work.recipients.append(found)
     for until, positions in held.items():
         outs += _at_night(work, now_ms, until, positions, drop=at_night == "drop")
 
 
-def _reachable(profile: Profile, category: str, wanted: str) -> tuple[Device, ...] | Reason:
+def _reachable(profile: Profile | None, category: str, wanted: str) -> Recipient | Reason:
     """Give the devices that may get it, or why there are none. wanted: one device, "" for all."""
+    if profile is None:
+        return Reason.UNKNOWN_USER
     if profile.opted_out_all or category in profile.opted_out_categories:
         return Reason.OPTED_OUT
     devices = profile.devices
@@ -56,7 +60,7 @@ def _reachable(profile: Profile, category: str, wanted: str) -> tuple[Device, ..
         return Reason.NO_DEVICE
     if profile.opted_out_platforms:
         devices = tuple(d for d in devices if d.platform not in profile.opted_out_platforms)
-    return devices or Reason.OPTED_OUT
+    return (profile, devices) if devices else Reason.OPTED_OUT
 
 
 class _Sleep:
@@ -84,6 +88,7 @@ def _at_night(
     work: Work, now_ms: int, until_ms: int, positions: list[int], *, drop: bool
 ) -> list[object]:
     users = [work.users[at] for at in positions]
+    devices = [work.devices[at] for at in positions] if work.devices else ()
     expires_at_ms = work.draft.notice.expires_at_ms
     if drop:
         status, reason = Status.SUPPRESSED, Reason.QUIET_HOURS
@@ -91,13 +96,11 @@ def _at_night(
         status, reason = Status.EXPIRED, Reason.TTL_EXPIRED
     else:
         status, reason = Status.DEFERRED, Reason.QUIET_HOURS
-    outs: list[object] = [work.decide(now_ms, status, reason, user_id=user) for user in users]
+    outs: list[object] = [
+        work.decide(now_ms, status, reason, user_id=user, device_id=device)
+        for user, device in zip(users, devices or [""] * len(users), strict=True)
+    ]
     if status is Status.DEFERRED:
-        devices = [work.devices[at] for at in positions] if work.devices else ()
         chunk = work.chunk(users=users, devices=devices, held=True)
         outs.append(work.hold(until_ms, Reason.QUIET_HOURS, chunk))
     return outs
-
-
-def _no(work: Work, now_ms: int, reason: Reason, user_id: str) -> object:
-    return work.decide(now_ms, Status.SUPPRESSED, reason, user_id=user_id)

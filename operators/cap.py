@@ -1,19 +1,21 @@
 """Frequency caps: not too many messages for one user."""
 
-from operators.work import Decided, Work
+from operators.work import Decided, Recipient, Work
 from schemas.outcomes import Reason, Status
-from schemas.pipeline import Priority
+from schemas.pipeline import Outcome, Priority
 from schemas.tenant import Category, Quotas
 from state.caps import CapCheck, Caps
 
 Limits = tuple[tuple[str, int, int], ...]
 DAY_MS = 86_400_000
-DAILY = "daily"
+DAILY = "quota:daily"  # no category has a colon in its name
 
 
 class ApplyCaps:
     """Spends the category's caps and the user's daily quota, for all users of a batch at once.
 
+    Every limit is counted exactly, in a rolling window to the millisecond: a count in sub-windows
+    costs the server as much, and one record per limit serves all categories of a user.
     Asking and recording are one script, keyed by message id: a replayed batch is admitted again
     without being counted again. A critical message is neither counted nor held back.
     """
@@ -41,9 +43,8 @@ class ApplyCaps:
             if not limits:
                 continue
             capped.append((work, limits))
-            exact = any(cap.exact for cap in category.caps)
             checks += [
-                CapCheck(profile.user_id, notice.message_id, limits, exact)
+                CapCheck(profile.user_id, notice.message_id, limits)
                 for profile, _ in work.recipients
             ]
         if not checks:
@@ -57,23 +58,26 @@ class ApplyCaps:
                 if answer is True:
                     kept.append(recipient)
                 else:
-                    outs.append(_capped(work, now_ms, recipient[0].user_id, limits[answer]))
+                    outs.append(_capped(work, now_ms, recipient, limits[answer]))
             work.recipients = kept
 
 
 def limits_of(name: str, category: Category, quotas: Quotas) -> Limits:
     """Give all limits that a message of this category must hold: (name, limit, window in ms)."""
-    exact = any(cap.exact for cap in category.caps)
     limits = [(name, cap.limit, cap.window_s * 1_000) for cap in category.caps]
     if quotas.user_daily is not None:
-        # An exact count and one in sub-windows are kept apart, each under a name of its own.
-        limits.append((f"{DAILY}:{'exact' if exact else 'parts'}", quotas.user_daily, DAY_MS))
+        limits.append((DAILY, quotas.user_daily, DAY_MS))
     return tuple(limits)
 
 
-def _capped(work: Work, now_ms: int, user_id: str, limit: tuple[str, int, int]) -> object:
+def _capped(work: Work, now_ms: int, recipient: Recipient, limit: tuple[str, int, int]) -> Outcome:
+    profile, devices = recipient
     name, most, window_ms = limit
-    detail = f"{name}: {most} in {window_ms // 1_000} s"
     return work.decide(
-        now_ms, Status.SUPPRESSED, Reason.FREQUENCY_CAP, user_id=user_id, detail=detail
+        now_ms,
+        Status.SUPPRESSED,
+        Reason.FREQUENCY_CAP,
+        user_id=profile.user_id,
+        device_id=work.wanted(devices),
+        detail=f"{name}: {most} in {window_ms // 1_000} s",
     )

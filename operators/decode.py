@@ -1,16 +1,17 @@
 """Records to work: events as producers wrote them, chunks as route wrote them."""
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import msgspec
 
-from operators.ids import decision_id
+from operators.ids import decision_id, trace_id_of
+from operators.locales import locale_key
 from operators.work import Decided, Draft, Work
 from schemas.events import BadEventError, Event, decode_event
 from schemas.outcomes import Reason, Status
 from schemas.pipeline import Chunk, DeadLetter, Notice, Outcome, Platform, Priority, Texts
-from schemas.segments import BadSegmentError
+from schemas.segments import BadSegmentError, parse
 from schemas.stream import Message, Source
 from schemas.tenant import Tenant
 from schemas.topics import CHUNKS, EVENTS
@@ -22,7 +23,18 @@ _decode_notice = msgspec.msgpack.Decoder(Notice).decode
 
 EVERYONE = "everyone"
 DRAFTS_KEPT = 512
-MAX_RAW_BYTES = 900_000  # a dead letter with its error must itself fit into a record
+
+
+class _RemovedError(BadEventError):
+    """The tenant or category of a message under way is configured no more."""
+
+    def __init__(self, notice: Notice, reason: Reason) -> None:
+        super().__init__(
+            f"tenant {notice.tenant!r} or its category {notice.category!r} was removed "
+            "while this message was under way"
+        )
+        self.notice = notice
+        self.reason = reason
 
 
 class Decode:
@@ -31,10 +43,19 @@ class Decode:
     A record that is no event becomes a dead letter with its bytes, the error and its coordinates,
     and the stream goes on. The topic gives the priority, whatever the event says, so that bulk
     cannot jump the queue.
+
+    business_ms: turns the wall-clock time at which Kafka took a record into the time that policy
+    goes by, from which a time to live counts. Without it that counts from when the record is read.
     """
 
-    def __init__(self, tenants: Mapping[str, Tenant]) -> None:
+    def __init__(
+        self,
+        tenants: Mapping[str, Tenant],
+        *,
+        business_ms: Callable[[int], int] | None = None,
+    ) -> None:
         self._tenants = tenants
+        self._business_ms = business_ms
         self._drafts: OrderedDict[bytes, Draft] = OrderedDict()
 
     def __call__(self, messages: list[Message], now_ms: int) -> Decided:
@@ -48,8 +69,12 @@ class Decode:
                     works.append(self._chunk(message.value(), source))
                 else:
                     self._event(message, source, now_ms, works, outs)
+            except _RemovedError as error:
+                outs.append(_letter(message, source, str(error), now_ms))
+                outs.append(_refused(error.notice, source, error.reason, now_ms))
             except (BadEventError, BadSegmentError, msgspec.MsgspecError) as error:
-                outs += _dead(message, source, str(error), now_ms)
+                outs.append(_letter(message, source, str(error), now_ms))
+                outs.append(_unreadable(source, str(error), now_ms))
         return works, outs
 
     def _event(
@@ -58,11 +83,15 @@ class Decode:
         event = decode_event(message.value())
         tenant = self._tenants.get(event.tenant)
         category = tenant.categories.get(event.category) if tenant else None
+        accepted_at_ms = message.timestamp()[1]
+        taken_at_ms = now_ms
+        if self._business_ms is not None:  # a producer's clock may be ahead
+            taken_at_ms = min(now_ms, self._business_ms(accepted_at_ms))
         notice = notice_of(
             event,
             priority=_PRIORITY_OF[source.topic],
-            accepted_at_ms=message.timestamp()[1],
-            now_ms=now_ms,
+            accepted_at_ms=accepted_at_ms,
+            taken_at_ms=taken_at_ms,
             default_ttl_s=category.default_ttl_s if category else 0,
         )
         if tenant is None or category is None:
@@ -75,8 +104,13 @@ class Decode:
 
     def _chunk(self, raw: bytes | None, source: Source) -> Work:
         chunk = _decode_chunk(raw or b"")
+        draft = self._draft(chunk.notice)
+        if chunk.devices and len(chunk.devices) != len(chunk.users):
+            raise BadEventError("the chunk's devices are not parallel to its users")
+        if chunk.shard >= 0 or not chunk.users:
+            parse(draft.notice.expression)
         return Work(
-            self._draft(chunk.notice),
+            draft,
             source,
             users=chunk.users,
             devices=chunk.devices,
@@ -92,10 +126,8 @@ class Decode:
             tenant = self._tenants.get(notice.tenant)
             category = tenant.categories.get(notice.category) if tenant else None
             if tenant is None or category is None:
-                raise BadEventError(
-                    f"tenant {notice.tenant!r} or its category {notice.category!r} was removed "
-                    "while this message was under way"
-                )
+                gone = Reason.UNKNOWN_TENANT if tenant is None else Reason.UNKNOWN_CATEGORY
+                raise _RemovedError(notice, gone)
             draft = Draft(notice, tenant, category)
             draft.encoded = encoded
             self._drafts[encoded] = draft
@@ -105,16 +137,19 @@ class Decode:
 
 
 def notice_of(
-    event: Event, *, priority: Priority, accepted_at_ms: int, now_ms: int, default_ttl_s: int
+    event: Event, *, priority: Priority, accepted_at_ms: int, taken_at_ms: int, default_ttl_s: int
 ) -> Notice:
-    """Turn a validated event into what travels inside the pipeline."""
+    """Turn a validated event into what travels inside the pipeline.
+
+    accepted_at_ms, taken_at_ms: when Kafka took it, by the wall clock and the business clock.
+    """
     content, template = event.content, event.template
     texts: dict[str, Texts] = {}
     if content is not None:
         base = Texts(content.title, content.body, content.image or "", content.url or "")
         texts[""] = base
         for locale, own in content.locales.items():
-            texts[locale.lower()] = Texts(
+            texts[locale_key(locale)] = Texts(
                 own.title, own.body, own.image or base.image, own.url or base.url
             )
     platforms = event.platforms
@@ -125,7 +160,7 @@ def notice_of(
         category=event.category,
         priority=priority,
         accepted_at_ms=accepted_at_ms,
-        created_at_ms=event.created_at_ms or now_ms,
+        created_at_ms=event.created_at_ms or taken_at_ms,
         texts=texts,
         data=event.data,
         overrides={p: getattr(platforms, p) for p in Platform if getattr(platforms, p)}
@@ -136,7 +171,7 @@ def notice_of(
         variables=event.variables,
         expression=_expression(event),
         send_at_ms=event.send_at_ms,
-        expires_at_ms=event.expires_at_ms(accepted_at_ms=now_ms, default_ttl_s=default_ttl_s),
+        expires_at_ms=event.expires_at_ms(accepted_at_ms=taken_at_ms, default_ttl_s=default_ttl_s),
         collapse_key=event.collapse_key or "",
         campaign_id=event.campaign_id or "",
         traceparent=event.traceparent or "",
@@ -156,8 +191,9 @@ def _listed(event: Event) -> tuple[tuple[str, ...], tuple[str, ...]]:
     if hasattr(audience, "users"):
         return audience.users, ()
     if hasattr(audience, "devices"):
-        pairs = audience.devices
-        return tuple(p.user_id for p in pairs), tuple(p.device_id for p in pairs)
+        # Once each, as for users: two chunks would both send to a device named twice.
+        pairs = dict.fromkeys((d.user_id, d.device_id) for d in audience.devices)
+        return tuple(user for user, _ in pairs), tuple(device for _, device in pairs)
     return (), ()
 
 
@@ -175,15 +211,19 @@ def _refused(notice: Notice, source: Source, reason: Reason, now_ms: int) -> Out
         type=notice.type,
         campaign_id=notice.campaign_id,
         detail=f"{name!r} is not configured",
+        trace_id=trace_id_of(notice.traceparent),
+        sandbox=notice.sandbox,
         created_at_ms=notice.created_at_ms,
     )
 
 
-def _dead(message: Message, source: Source, error: str, now_ms: int) -> list[object]:
-    """Give a dead letter and its outcome; the coordinates stand in for the unknown id."""
-    raw = message.value() or b""
-    letter = DeadLetter(*source, error=error, raw=raw[:MAX_RAW_BYTES], at_ms=now_ms)
-    outcome = Outcome(
+def _letter(message: Message, source: Source, error: str, now_ms: int) -> DeadLetter:
+    return DeadLetter(*source, error=error, raw=message.value() or b"", at_ms=now_ms)
+
+
+def _unreadable(source: Source, error: str, now_ms: int) -> Outcome:
+    """Make the outcome of a record that is no event; coordinates stand in for the unknown id."""
+    return Outcome(
         outcome_id=decision_id(source, "", "", Reason.BAD_EVENT),
         occurred_at_ms=now_ms,
         tenant="",
@@ -192,4 +232,3 @@ def _dead(message: Message, source: Source, error: str, now_ms: int) -> list[obj
         reason=Reason.BAD_EVENT,
         detail=error[:200],
     )
-    return [letter, outcome]

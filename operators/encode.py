@@ -12,13 +12,15 @@ from schemas.registry import registry_key
 from schemas.stream import Record
 from schemas.topics import DELIVERIES, OUTCOMES, TOKEN_DEATHS
 
+MAX_RAW_BYTES = 900_000  # a dead letter with its error must itself fit into a record
+
 _encode = msgspec.msgpack.Encoder().encode
 
 
 class Encode:
     """Turns structs into records.
 
-    dead_letters: the topic that this flow's dead letters go to. timer: puts a timer on its slot,
+    dead_letters: the topic that this flow's dead letters go to; bytes beyond MAX_RAW_BYTES are cut. timer: puts a timer on its slot,
     see flows/timer_wheel. watch: sees all that was decided, for metrics and logs.
     """
 
@@ -48,6 +50,12 @@ class Encode:
         return [of[type(item)](item) for item in items]
 
     def _dead_letter(self, letter: DeadLetter) -> Record:
+        if len(letter.raw) > MAX_RAW_BYTES:
+            letter = msgspec.structs.replace(
+                letter,
+                raw=letter.raw[:MAX_RAW_BYTES],
+                error=f"{letter.error} (cut from {len(letter.raw)} bytes)",
+            )
         return Record(self._dead_letters, None, _encode(letter))
 
 

@@ -1,6 +1,7 @@
 """Recipients to deliveries, one per device."""
 
-from operators.render import Renderer, RenderError, UnknownTemplateError
+from operators.render import Renderer, UnknownTemplateError
+from operators.templates import RenderError
 from operators.work import Decided, Work
 from schemas.outcomes import Reason, Status
 from schemas.pipeline import Delivery
@@ -22,9 +23,10 @@ def fan_out(works: list[Work], now_ms: int) -> Decided:
                     Status.REJECTED,
                     Reason.UNKNOWN_TEMPLATE,
                     user_id=profile.user_id,
+                    device_id=work.wanted(devices),
                     detail=str(error),
                 )
-                for profile, _ in work.recipients
+                for profile, devices in work.recipients
             ]
     return deliveries, outs
 
@@ -48,7 +50,6 @@ def _address(work: Work, now_ms: int, deliveries: list[Delivery], outs: list[obj
                     )
                 )
                 continue
-            tokens.add(device.token)
             try:
                 content = content_of(profile, device)
             except RenderError as error:
@@ -63,6 +64,7 @@ def _address(work: Work, now_ms: int, deliveries: list[Delivery], outs: list[obj
                     )
                 )
                 continue
+            tokens.add(device.token)
             # Positional, in the order of the struct: this line runs once per push.
             deliveries.append(
                 Delivery(

@@ -3,10 +3,9 @@
 from typing import Any
 
 import msgspec
-from pydantic import ValidationError
 
 from operators.work import Decided
-from schemas.decode import BadMessageError, check_raw, explain, faults
+from schemas.decode import BadMessageError, decode
 from schemas.feedback import Feedback
 from schemas.outcomes import Reason, Status
 from schemas.pipeline import DeadLetter, Outcome
@@ -39,10 +38,7 @@ def outcome_rows(messages: list[Message], now_ms: int) -> Decided:
 
 def outcome_of(raw: bytes | None, outcome_id: str) -> Outcome:
     """Validate one feedback message. Raises BadMessageError."""
-    try:
-        said = Feedback.model_validate_json(check_raw(raw, max_bytes=MAX_FEEDBACK_BYTES))
-    except ValidationError as error:
-        raise BadMessageError(explain(faults(Feedback, error))) from None
+    said = decode(Feedback, raw, max_bytes=MAX_FEEDBACK_BYTES)
     return Outcome(
         outcome_id=outcome_id,
         occurred_at_ms=said.occurred_at_ms,

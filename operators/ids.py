@@ -7,11 +7,6 @@ from schemas.stream import Source
 DIGEST_BYTES = 16
 
 
-def delivery_ids(tenant: str, message_id: str) -> "DeliveryIds":
-    """Give the maker of a message's delivery ids."""
-    return DeliveryIds(tenant, message_id)
-
-
 class DeliveryIds:
     """Delivery ids of one message: a canonical UUID per device (RFC 9562 version 8)."""
 

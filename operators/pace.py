@@ -26,13 +26,18 @@ class Leases(Protocol):
 class Pace:
     """Holds deliveries that are over a rate of their tenant, in timers spread at that rate.
 
-    A critical message is counted but never held. A delivery held once passes the next time, as
-    its timer already gave it a place in the line.
+    What is over a rate stands in line behind what was held before, a line for each priority, so
+    that bulk delays nothing but bulk; while a line is not empty, its priority joins it. The timers
+    put deliveries straight on their topic: a place in the line is the permission to go. Who would
+    expire in the line ends at once. A critical message is counted but never held.
+
+    The lines are this process's own: processes that hold at once drain side by side.
     """
 
     def __init__(self, tenants: Mapping[str, Tenant], leases: Leases) -> None:
         self._tenants = tenants
         self._leases = leases
+        self._line_ends_ms: dict[tuple[str, Priority], float] = {}
         self._limited = {
             name
             for name, tenant in tenants.items()
@@ -68,14 +73,36 @@ class Pace:
         rate_per_s = limit.rate_per_s
         if rate_per_s is None or not group:
             return group, []
-        group.sort(key=lambda d: d.priority is not Priority.CRITICAL)
-        urgent = sum(d.priority is Priority.CRITICAL for d in group)
-        granted = max(urgent, self._leases.take(limit.key, rate_per_s, len(group), now_ms))
+        in_line = {p for p in Priority if self._line_ends_ms.get((limit.key, p), 0) > now_ms}
+        asking = [d for d in group if d.priority not in in_line]
+        asking.sort(key=_urgency)
+        urgent = sum(d.priority is Priority.CRITICAL for d in asking)
+        granted = urgent
+        if asking:
+            granted = max(urgent, self._leases.take(limit.key, rate_per_s, len(asking), now_ms))
+        joining = [d for d in group if d.priority in in_line] if in_line else []
         held: list[object] = []
-        for place, delivery in enumerate(group[granted:], start=1):
-            due_at_ms = now_ms + int(place * 1_000 / rate_per_s) + 1
-            held += held_delivery(delivery, due_at_ms, now_ms, limit.reason)
-        return group[:granted], held
+        for delivery in (*asking[granted:], *joining):
+            held += self._hold(delivery, limit, rate_per_s, now_ms)
+        return asking[:granted], held
+
+    def _hold(
+        self, delivery: Delivery, limit: "_Limit", rate_per_s: float, now_ms: int
+    ) -> list[object]:
+        line = (limit.key, delivery.priority)
+        place_ms = max(now_ms, self._line_ends_ms.get(line, 0)) + 1_000 / rate_per_s
+        due_at_ms = int(place_ms) + 1
+        if delivery.expires_at_ms and delivery.expires_at_ms <= due_at_ms:
+            return [decided(delivery, now_ms, Status.EXPIRED, Reason.TTL_EXPIRED)]
+        self._line_ends_ms[line] = place_ms
+        return held_delivery(delivery, due_at_ms, now_ms, limit.reason)
+
+
+_URGENCY = {priority: place for place, priority in enumerate(Priority)}
+
+
+def _urgency(delivery: Delivery) -> int:
+    return _URGENCY[delivery.priority]
 
 
 class _Limit(NamedTuple):
@@ -86,15 +113,21 @@ class _Limit(NamedTuple):
 
 def held_delivery(delivery: Delivery, due_at_ms: int, now_ms: int, reason: Reason) -> list[object]:
     """Give the timer and the outcome of a delivery that waits for its rate."""
-    topic = DELIVERIES[delivery.platform, delivery.priority]
+    outcome = decided(delivery, now_ms, Status.DEFERRED, reason)
     later = msgspec.structs.replace(delivery, held=True)
-    timer_id = attempt_id(delivery.delivery_id, delivery.attempt, reason)
-    outcome = Outcome(
-        outcome_id=timer_id,
+    topic = DELIVERIES[delivery.platform, delivery.priority]
+    key = delivery_key(delivery)
+    return [Timer(outcome.outcome_id, due_at_ms, topic, key, _encode(later)), outcome]
+
+
+def decided(delivery: Delivery, now_ms: int, status: Status, reason: Reason) -> Outcome:
+    """Make the outcome of a decision about a delivery before it was sent."""
+    return Outcome(
+        outcome_id=attempt_id(delivery.delivery_id, delivery.attempt, reason),
         occurred_at_ms=now_ms,
         tenant=delivery.tenant,
         message_id=delivery.message_id,
-        status=Status.DEFERRED,
+        status=status,
         reason=reason,
         priority=delivery.priority,
         user_id=delivery.user_id,
@@ -108,8 +141,6 @@ def held_delivery(delivery: Delivery, due_at_ms: int, now_ms: int, reason: Reaso
         sandbox=delivery.sandbox,
         created_at_ms=delivery.created_at_ms,
     )
-    key = delivery_key(delivery)
-    return [Timer(timer_id, due_at_ms, topic, key, _encode(later)), outcome]
 
 
 def delivery_key(delivery: Delivery) -> bytes:

@@ -64,8 +64,10 @@ class WriteProfiles:
         after = self._profiles.update_many(
             tenant, shards, {user: _Fold(by_user[user]) for user in users}
         )
-        self._release(tenant, before, changes)
-        return [row for change in changes for row in _rows(change, before, after)]
+        rows, releases = _consequences(changes, before, after)
+        if releases:
+            self._tokens.release_many(tenant, releases)
+        return rows
 
     def _settle_tokens(self, tenant: str, changes: list[Change]) -> list[Change]:
         """Claim the tokens of all registrations; the losers fall out, old owners lose theirs."""
@@ -119,21 +121,6 @@ class WriteProfiles:
         for segment, users in leaves.items():
             self._segments.remove(tenant, shards, segment, users)
 
-    def _release(
-        self, tenant: str, before: Mapping[str, Profile | None], changes: list[Change]
-    ) -> None:
-        releases = []
-        for change in changes:
-            if not isinstance(change, Removal) or change.reason == TAKEN_OVER:
-                continue
-            profile = before[change.user_id]
-            tokens = {change.token} if change.token else set()
-            if profile is not None:
-                tokens |= {d.token for d in profile.devices if removes(change, d)}
-            releases += [(t, change.user_id, change.device_id, change.at_ms) for t in tokens]
-        if releases:
-            self._tokens.release_many(tenant, releases)
-
 
 class _Fold:
     """All changes of one user, as the one function that update_many takes."""
@@ -147,19 +134,34 @@ class _Fold:
         return profile
 
 
-def _rows(
-    change: Change,
+Release = tuple[str, str, str, int]
+
+
+def _consequences(
+    changes: list[Change],
     before: Mapping[str, Profile | None],
     after: Mapping[str, Profile | None],
-) -> list[Any]:
-    if isinstance(change, Registration):
-        row = DeviceRow.registered(change.tenant, change.user_id, change.device, change.app_version)
-        return [row]
-    if isinstance(change, Removal):
-        known = before[change.user_id]
-        gone = [d for d in (known.devices if known is not None else ()) if removes(change, d)]
-        return [
-            DeviceRow.removed(change.tenant, change.user_id, d, change.reason, change.at_ms)
-            for d in gone
-        ]
-    return [UserRow.of(change.tenant, change.user_id, after[change.user_id], change.at_ms)]
+) -> tuple[list[Any], list[Release]]:
+    """Give the rows of all changes and the tokens to release, following them one by one."""
+    rows: list[Any] = []
+    releases: list[Release] = []
+    now = dict(before)
+    for change in changes:
+        user = change.user_id
+        known = now[user]
+        now[user] = with_change(known, change)
+        if isinstance(change, Registration):
+            rows.append(
+                DeviceRow.registered(change.tenant, user, change.device, change.app_version)
+            )
+        elif isinstance(change, Removal):
+            gone = [d for d in (known.devices if known is not None else ()) if removes(change, d)]
+            rows += [
+                DeviceRow.removed(change.tenant, user, d, change.reason, change.at_ms) for d in gone
+            ]
+            if change.reason != TAKEN_OVER:
+                tokens = {d.token for d in gone} | ({change.token} if change.token else set())
+                releases += [(t, user, change.device_id, change.at_ms) for t in tokens]
+        else:
+            rows.append(UserRow.of(change.tenant, user, after[user], change.at_ms))
+    return rows, releases

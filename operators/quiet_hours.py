@@ -12,7 +12,7 @@ def zone_of(name: str) -> ZoneInfo:
     """Give the zone of this IANA name; UTC for one that this machine does not know."""
     try:
         return ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError):
+    except (ZoneInfoNotFoundError, ValueError, OSError):  # OSError: a region such as "America"
         return ZoneInfo("UTC")
 
 
@@ -51,10 +51,10 @@ class Nights:
         if not length or (minute - start_min) % DAY_MIN >= length:
             return 0
         midnight = local.replace(hour=0, minute=0, second=0, microsecond=0, tzinfo=None)
-        days = 0 if end_min > minute else 1
-        end = midnight + timedelta(days=days, minutes=end_min)
-        aware = end.replace(tzinfo=zone)
-        until = aware.astimezone(UTC)
-        if until <= self._now:  # the repeated hour of an autumn night: its second pass
-            until = aware.replace(fold=1).astimezone(UTC)
-        return int(until.timestamp() * 1_000)
+        # fold: the second pass of an hour that an autumn night repeats.
+        for days, fold in ((0, 0), (0, 1), (1, 0), (1, 1)):
+            end = midnight + timedelta(days=days, minutes=end_min)
+            until = end.replace(tzinfo=zone, fold=fold).astimezone(UTC)
+            if until > self._now:
+                return int(until.timestamp() * 1_000)
+        return 0

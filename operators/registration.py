@@ -4,20 +4,22 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from operators.quiet_hours import minutes_of
 from operators.work import Decided
 from schemas import topics
-from schemas.decode import BadMessageError, check_raw, explain, faults
-from schemas.fields import epoch_ms
+from schemas.decode import BadMessageError, decode
+from schemas.fields import Id, Name, epoch_ms
 from schemas.pipeline import DeadLetter, TokenDeath
 from schemas.registry import DeviceRegistration, UserPreferences, UserProfile, split_registry_key
 from schemas.stream import Message
 from state.profiles import Device, Profile, QuietHours
 
-MAX_REGISTRATION_BYTES = 65_536
+UNREGISTERED = "unregistered"
 
+_tenant_name = TypeAdapter(Name)
+_id = TypeAdapter(Id)
 _decode_death = msgspec.msgpack.Decoder(TokenDeath).decode
 M = TypeVar("M", bound=BaseModel)
 
@@ -34,8 +36,9 @@ class Registration(NamedTuple):
 class Removal(NamedTuple):
     """A device is gone: unregistered, its token dead, or taken over by another user.
 
-    token: only while the device has this one; empty for whatever it has. at_ms: a registration
-    after that survives.
+    token: only while the device has this one, and a registration after at_ms survives. Empty when
+    the device was unregistered: that is the last word on it, whatever its clock said when it
+    registered.
     """
 
     tenant: str
@@ -87,19 +90,28 @@ def decode_registrations(messages: list[Message], now_ms: int) -> Decided:
 
 def _read(message: Message, model: type[M]) -> M | None:
     value = message.value()
-    if value is None:
-        return None
+    return None if value is None else decode(model, value)
+
+
+def _key_of(message: Message, *, parts: int) -> tuple[str, ...]:
+    """Take a tombstone's key apart. Raises BadMessageError when no such record can exist."""
+    found = split_registry_key(message.key(), parts=parts)
     try:
-        return model.model_validate_json(check_raw(value, max_bytes=MAX_REGISTRATION_BYTES))
-    except ValidationError as error:
-        raise BadMessageError(explain(faults(model, error))) from None
+        _tenant_name.validate_python(found[0])
+        for part in found[1:]:
+            _id.validate_python(part)
+    except ValidationError:
+        raise BadMessageError(
+            "the record key must hold a tenant's name and ids such as registrations have"
+        ) from None
+    return found
 
 
 def _device(message: Message) -> Change:
     said = _read(message, DeviceRegistration)
     if said is None:
-        tenant, user_id, device_id = split_registry_key(message.key(), parts=3)
-        return Removal(tenant, user_id, device_id, "", message.timestamp()[1], "unregistered")
+        tenant, user_id, device_id = _key_of(message, parts=3)
+        return Removal(tenant, user_id, device_id, "", message.timestamp()[1], UNREGISTERED)
     device = Device(
         device_id=said.device_id,
         platform=said.platform,
@@ -117,7 +129,7 @@ def _device(message: Message) -> Change:
 def _user(message: Message) -> Change:
     said = _read(message, UserProfile)
     if said is None:
-        tenant, user_id = split_registry_key(message.key(), parts=2)
+        tenant, user_id = _key_of(message, parts=2)
         return UserChange(tenant, user_id, None, message.timestamp()[1])
     return UserChange(said.tenant, said.user_id, said, epoch_ms(said.updated_at))
 
@@ -125,13 +137,15 @@ def _user(message: Message) -> Change:
 def _preferences(message: Message) -> Change:
     said = _read(message, UserPreferences)
     if said is None:
-        tenant, user_id = split_registry_key(message.key(), parts=2)
+        tenant, user_id = _key_of(message, parts=2)
         return PreferenceChange(tenant, user_id, None, message.timestamp()[1])
     return PreferenceChange(said.tenant, said.user_id, said, epoch_ms(said.updated_at))
 
 
 def _death(message: Message) -> Change:
     death = _decode_death(message.value() or b"")
+    if not death.token:
+        raise BadMessageError("token: is missing: it tells which registration is dead")
     return Removal(
         death.tenant,
         death.user_id,
@@ -174,10 +188,10 @@ def _remove(profile: Profile | None, change: Removal) -> Profile | None:
 
 def removes(change: Removal, device: Device) -> bool:
     """Tell whether a removal means this device: same id, same token, registered no later."""
-    return (
-        device.device_id == change.device_id
-        and (not change.token or device.token == change.token)
-        and device.registered_at_ms <= change.at_ms
+    if device.device_id != change.device_id:
+        return False
+    return not change.token or (
+        device.token == change.token and device.registered_at_ms <= change.at_ms
     )
 
 
@@ -199,11 +213,13 @@ def _change_user(profile: Profile | None, change: UserChange) -> Profile | None:
     )
 
 
-def _change_preferences(profile: Profile | None, change: PreferenceChange) -> Profile:
+def _change_preferences(profile: Profile | None, change: PreferenceChange) -> Profile | None:
+    said = change.preferences
+    if profile is None and said is None:  # of a user who is gone
+        return None
     profile = profile or Profile(change.user_id, 0)
     if change.at_ms < profile.preferences_at_ms:
         return profile
-    said = change.preferences
     night = None if said is None else said.quiet_hours
     return msgspec.structs.replace(
         profile,

@@ -36,6 +36,16 @@ class DeviceRow(NamedTuple):
         """Make the row of a removal; a registration after at_ms has the higher version."""
         return _device_row(tenant, user_id, device, "", (at_ms, reason))
 
+    @classmethod
+    def gone(
+        cls, tenant: str, user_id: str, device_id: str, token: str, reason: str, at_ms: int
+    ) -> "DeviceRow":
+        """Make the row of a removal of a device that is known no more, as in a replay."""
+        return cls(
+            tenant, user_id, device_id, "", "", "", _token_hash(token), "", "", 0, at_ms, reason,
+            _version(at_ms, is_removal=True),
+        )  # fmt: skip
+
 
 class UserRow(NamedTuple):
     """A user as of ``version``; fields are the table's columns. Times in epoch ms."""
@@ -53,7 +63,7 @@ class UserRow(NamedTuple):
 
     @classmethod
     def of(cls, tenant: str, user_id: str, profile: Profile | None, at_ms: int) -> "UserRow":
-        """Make the row of a user's profile as changed at at_ms; None when the user is gone."""
+        """Make the row of a user's profile as of at_ms; None when the user is gone."""
         if profile is None:
             return cls(tenant, user_id, "", "", [], [], {}, at_ms, at_ms, at_ms)
         opted_out = [*profile.opted_out_categories, *profile.opted_out_platforms]
@@ -88,7 +98,7 @@ def _device_row(
     removed: tuple[int | None, str],
 ) -> DeviceRow:
     removed_at_ms, reason = removed
-    at_ms = device.registered_at_ms if removed_at_ms is None else removed_at_ms
+    is_removal = removed_at_ms is not None
     return DeviceRow(
         tenant,
         user_id,
@@ -96,12 +106,21 @@ def _device_row(
         device.platform,
         device.app,
         device.environment,
-        sha256(device.token.encode()).hexdigest()[:32],
+        _token_hash(device.token),
         device.locale,
         app_version,
         device.registered_at_ms,
         removed_at_ms,
         reason,
-        # Twice the time, so that at the same millisecond a removal comes after the registration.
-        2 * at_ms + (removed_at_ms is not None),
+        # A device's clock may be ahead: a removal never has a lower version than what it removes.
+        _version(max(device.registered_at_ms, removed_at_ms or 0), is_removal=is_removal),
     )
+
+
+def _version(at_ms: int, *, is_removal: bool) -> int:
+    """Twice the time, so that at the same millisecond a removal comes after the registration."""
+    return 2 * at_ms + is_removal
+
+
+def _token_hash(token: str) -> str:
+    return sha256(token.encode()).hexdigest()[:32] if token else ""

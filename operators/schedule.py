@@ -22,8 +22,9 @@ def schedule(works: list[Work], now_ms: int) -> Decided:
 
 
 def _expired(work: Work, now_ms: int) -> list[object]:
-    """One outcome per listed user, or one for the message."""
+    """One outcome per listed user or device, or one for the message."""
+    users = work.users or ("",)
     return [
-        work.decide(now_ms, Status.EXPIRED, Reason.TTL_EXPIRED, user_id=user)
-        for user in (work.users or ("",))
+        work.decide(now_ms, Status.EXPIRED, Reason.TTL_EXPIRED, user_id=user, device_id=device)
+        for user, device in zip(users, work.devices or [""] * len(users), strict=True)
     ]

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from operators.backoff import retry_at_ms
+from operators.backoff import history_line, retry_at_ms
 from operators.ids import attempt_id, trace_id_of
 from operators.pace import delivery_key
 from operators.work import Decided
@@ -72,7 +72,7 @@ class Settle:
         later = msgspec.structs.replace(
             delivery,
             attempt=delivery.attempt + 1,
-            history=(*delivery.history[-HISTORY_KEPT:], history_line(one, now_ms)),
+            history=(*delivery.history[:HISTORY_KEPT], history_line(delivery, answer, now_ms)),
         )
         outs.append(
             Timer(
@@ -102,15 +102,6 @@ def outcome_of(one: Settled, now_ms: int, status: Status, reason: Reason) -> Out
     )  # fmt: skip
 
 
-def history_line(one: Settled, now_ms: int) -> str:
-    """Describe an attempt in a line."""
-    answer = one.answer
-    return (
-        f"{now_ms} attempt {one.delivery.attempt}: {answer.status} {answer.reason} "
-        f"{answer.provider_status} {answer.provider_reason}"
-    ).rstrip()
-
-
 def _dead(one: Settled, now_ms: int) -> DeadLetter:
     delivery = one.delivery
     return DeadLetter(
@@ -118,7 +109,7 @@ def _dead(one: Settled, now_ms: int) -> DeadLetter:
         error=f"{one.answer.reason}: {one.answer.provider_reason}".rstrip(": "),
         raw=_encode(delivery),
         at_ms=now_ms,
-        history=(*delivery.history, history_line(one, now_ms)),
+        history=(*delivery.history, history_line(delivery, one.answer, now_ms)),
     )
 
 

@@ -1,6 +1,6 @@
 """The unit that route's steps hand along: a notice and the part of its audience at hand."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -93,6 +93,10 @@ class Work:
             **more,
         )
 
+    def wanted(self, devices: Sequence[Device]) -> str:
+        """Give the id of a recipient's device when the audience names devices, else ""."""
+        return devices[0].device_id if self.devices else ""
+
     def chunk(
         self,
         *,
@@ -109,7 +113,8 @@ class Work:
             shard=shard,
             held=held or self.held,
         )
-        key = f"{self.draft.notice.message_id}:{shard}".encode()
+        # By its first user, so that the chunks of one campaign spread over the partitions.
+        key = f"{self.draft.notice.message_id}:{users[0] if users else shard}".encode()
         return Outbound(CHUNKS[self.draft.notice.priority], key, value)
 
     def hold(self, until_ms: int, reason: Reason, chunk: "Outbound") -> Timer:
@@ -128,5 +133,3 @@ class Outbound(msgspec.Struct, frozen=True):
 
 Decided = tuple[list[Any], list[Any]]
 """What goes on, and what was decided on the way."""
-
-Members = Callable[[str, int, str], list[str]]

@@ -99,6 +99,25 @@ class Reader:
         """Read an array; null counts as empty."""
         return self.nullable_array(item) or []
 
+    def structs(self, item: Callable[[], T]) -> list[T]:
+        """Read an array of structures, with the tagged fields of each."""
+
+        def tagged() -> T:
+            found = item()
+            self.tags()
+            return found
+
+        return self.array(tagged)
+
+    def topics(self, item: Callable[[str], T]) -> list[tuple[str, list[T]]]:
+        """Read what most requests hold: topics, each with structures (one a partition)."""
+
+        def topic() -> tuple[str, list[T]]:
+            name = self.string()
+            return name, self.structs(lambda: item(name))
+
+        return self.structs(topic)
+
     def tags(self) -> None:
         """Skip the tagged fields that end a structure of a flexible version."""
         if self.flexible:
@@ -176,6 +195,22 @@ class Writer:
         self._length(len(items), _I32)
         for item in items:
             write(item)
+
+    def structs(self, items: Sequence[T], write: Callable[[T], None]) -> None:
+        """Write an array of structures, each without tagged fields."""
+        self._length(len(items), _I32)
+        for item in items:
+            write(item)
+            self.tags()
+
+    def topics(self, topics: Sequence[tuple[str, Sequence[T]]], write: Callable[[T], None]) -> None:
+        """Write what most responses hold: topics, each with structures (one a partition)."""
+
+        def topic(named: tuple[str, Sequence[T]]) -> None:
+            self.string(named[0])
+            self.structs(named[1], write)
+
+        self.structs(topics, topic)
 
     def ints(self, values: Sequence[int]) -> None:
         """Write an array of int32."""

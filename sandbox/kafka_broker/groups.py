@@ -140,7 +140,8 @@ class Group:
             return Code.INVALID_SESSION_TIMEOUT
         if not wish.protocols or not wish.protocol_type:
             return Code.INCONSISTENT_GROUP_PROTOCOL
-        others = [m for m in self.members.values() if m.id != wish.member_id]
+        own_id = wish.member_id or self._static.get(wish.instance_id or "")
+        others = [member for member in self.members.values() if member.id != own_id]
         if others:
             if wish.protocol_type != self.protocol_type:
                 return Code.INCONSISTENT_GROUP_PROTOCOL
@@ -182,9 +183,7 @@ class Group:
             self._static[wish.instance_id] = member_id
         return self._rebalance_with(member)
 
-    def _replace(
-        self, old_id: str, new_id: str, wish: Join
-    ) -> "Joined | asyncio.Future[Joined]":
+    def _replace(self, old_id: str, new_id: str, wish: Join) -> "Joined | asyncio.Future[Joined]":
         """Let a static member that was started again take its own place; fence the old one."""
         old = self.members.pop(old_id)
         member = Member(new_id, wish)
@@ -260,9 +259,7 @@ class Group:
             if member.id == self.leader
         ]
         self._touch(member)
-        return Joined(
-            Code.NONE, member.id, self.generation, self.protocol, self.leader, members
-        )
+        return Joined(Code.NONE, member.id, self.generation, self.protocol, self.leader, members)
 
     def _elected_protocol(self) -> str:
         """Give the protocol that most members want first, among those that all know."""

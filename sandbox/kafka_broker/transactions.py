@@ -33,6 +33,8 @@ class Transaction:
     def __init__(self, producer_id: int) -> None:
         self.producer_id = producer_id
         self.epoch = 0
+        # What the producer had before it raised its own epoch; it may ask for that again.
+        self.before: tuple[int, int] | None = None
         self.timeout_ms = 0
         self.state = State.EMPTY
         self.partitions: dict[Partition, None] = {}
@@ -68,11 +70,12 @@ class Transactions:
         known = self._by_id.get(transactional_id)
         if known is None:
             known = self._add(transactional_id)
-        else:
-            if producer_id >= 0 and (producer_id, epoch) != (known.producer_id, known.epoch):
-                raise KafkaError(Code.PRODUCER_FENCED, "another producer has this id")
+        elif producer_id < 0 or (producer_id, epoch) == (known.producer_id, known.epoch):
             self._raise_epoch(known)
             known.state = State.EMPTY
+            known.before = (producer_id, epoch) if producer_id >= 0 else None
+        elif (producer_id, epoch) != known.before:
+            raise KafkaError(Code.PRODUCER_FENCED, "another producer has this id")
         known.timeout_ms = timeout_ms
         return known.producer_id, known.epoch
 
@@ -154,6 +157,7 @@ class Transactions:
         transaction = self._by_id[transactional_id]
         if transaction.state is State.ONGOING:
             self._raise_epoch(transaction)
+            transaction.before = None
 
     def _raise_epoch(self, transaction: Transaction) -> None:
         """Fence all who have the current epoch, and abort what they left open."""
@@ -172,9 +176,7 @@ class Transactions:
         _stop_timer(transaction)
         producer_id, now_ms = transaction.producer_id, time.time_ns() // 1_000_000
         for partition in transaction.partitions:
-            partition.end_transaction(
-                producer_id, transaction.epoch, commit=commit, now_ms=now_ms
-            )
+            partition.end_transaction(producer_id, transaction.epoch, commit=commit, now_ms=now_ms)
         for group in transaction.groups:
             group.offsets.end_transaction(producer_id, commit=commit)
         transaction.partitions, transaction.groups = {}, {}

@@ -1,0 +1,132 @@
+"""Jinja, fenced in: a template sees what it is given, for a bounded time, and nothing else.
+
+Whatever goes wrong inside becomes a RenderError, so that one bad template stops one message and not
+the process. What is not bounded is the memory that a text builds on purpose, as by doubling itself:
+templates come from the tenant's configuration, not from events.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextvars import ContextVar
+from functools import lru_cache
+from typing import Any
+
+from jinja2 import StrictUndefined, Template, meta, nodes, pass_context
+from jinja2.exceptions import SecurityError
+from jinja2.runtime import Context
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+TEMPLATES_KEPT = 1_024
+MAX_TEXT_CHARS = 4_000  # as for texts that come with the event
+MAX_STEPS = 20_000
+"""Turns of loops and calls in one text: a few milliseconds, far more than a notification needs."""
+MAX_REPEATED = 10_000
+MAX_EXPONENT = 64
+USER = "user"
+_COUNTED = "counted"
+
+_steps_left: ContextVar[list[int]] = ContextVar("steps_left")
+
+
+class RenderError(ValueError):
+    """A text is no template or failed on the variables it got; the message names the cause."""
+
+
+def _spend() -> None:
+    left = _steps_left.get(None)
+    if left is None:  # folded while compiling
+        return
+    left[0] -= 1
+    if left[0] < 0:
+        raise SecurityError(f"more than {MAX_STEPS} turns of loops and calls")
+
+
+@pass_context
+def _counted(_context: Context, items: Iterable[Any]) -> Iterator[Any]:
+    for item in items:
+        _spend()
+        yield item
+
+
+class _Fence(ImmutableSandboxedEnvironment):
+    """No attributes of Python's insides, no changes to what is given, no endless work."""
+
+    intercepted_binops = frozenset({"*", "**"})
+
+    def __init__(self) -> None:
+        super().__init__(undefined=StrictUndefined, autoescape=False)
+        self.filters[_COUNTED] = _counted
+        # These make as much text as a number says.
+        del self.globals["lipsum"], self.filters["center"], self.filters["indent"]
+
+    def call(__self, __context: Context, __obj: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N805, ANN401 - as in jinja2: no name may clash with kwargs
+        _spend()
+        return super().call(__context, __obj, *args, **kwargs)
+
+    def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
+        """Multiply, but do not repeat a text or raise to a power beyond reason."""
+        if operator == "**" and not (_is_small(left) and _is_small(right)):
+            raise SecurityError(f"powers of numbers up to {MAX_EXPONENT} only")
+        if operator == "*" and _length(left, right) > MAX_REPEATED:
+            raise SecurityError(f"a text or list repeated to more than {MAX_REPEATED}")
+        return super().call_binop(context, operator, left, right)
+
+
+def _is_small(value: Any) -> bool:
+    return isinstance(value, (int, float)) and abs(value) <= MAX_EXPONENT
+
+
+def _length(left: Any, right: Any) -> int:
+    """Give how long a repeated text or list would become; 0 for a product of numbers."""
+    if isinstance(right, (str, list, tuple)):
+        left, right = right, left
+    if isinstance(left, (str, list, tuple)) and isinstance(right, int):
+        return len(left) * right
+    return 0
+
+
+_fence = _Fence()
+
+
+class CompiledText:
+    """One Jinja text. per_user: it reads something of the user, so nothing can be shared."""
+
+    __slots__ = ("_template", "per_user")
+
+    def __init__(self, source: str) -> None:
+        """Compile. Raises RenderError."""
+        try:
+            tree = _fence.parse(source)
+            for loop in list(tree.find_all(nodes.For)):
+                loop.iter = nodes.Filter(
+                    loop.iter, _COUNTED, [], [], None, None, lineno=loop.lineno
+                )
+            self.per_user = USER in meta.find_undeclared_variables(tree)
+            code = _fence.compile(tree)
+            self._template = Template.from_code(_fence, code, _fence.make_globals(None))
+        except Exception as error:  # jinja2's parser, or Python's on what it made
+            raise _render_error(error) from error
+
+    def render(self, variables: Mapping[str, Any]) -> str:
+        """Fill in the variables, at most MAX_TEXT_CHARS. Raises RenderError and nothing else."""
+        _steps_left.set([MAX_STEPS])
+        pieces: list[str] = []
+        length = 0
+        try:
+            for piece in self._template.generate(variables):
+                pieces.append(piece)
+                length += len(piece)
+                if length >= MAX_TEXT_CHARS:
+                    break
+        except Exception as error:  # a template can raise whatever Python can
+            raise _render_error(error) from error
+        return "".join(pieces)[:MAX_TEXT_CHARS]
+
+
+def _render_error(error: Exception) -> RenderError:
+    return RenderError(f"{type(error).__name__}: {error}"[:200])
+
+
+@lru_cache(maxsize=TEMPLATES_KEPT)
+def compiled(source: str) -> CompiledText:
+    """Compile a text once. Raises RenderError."""
+    return CompiledText(source)

@@ -1,0 +1,204 @@
+"""Runs real flows in this process on the embedded stores, and makes them crash where asked."""
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+import yaml
+from bytewax.errors import BytewaxRuntimeError
+from bytewax.testing import run_main
+from confluent_kafka import Consumer, Producer, TopicPartition
+
+from flows.checkpoint import Committer, produce
+from flows.compose import Process, build_process
+from flows.topics import create_topics
+from sandbox.broker import CLIENT_SETTINGS, EmbeddedBroker
+from sandbox.valkey import EmbeddedValkey
+from schemas.pipeline import Platform
+from schemas.settings import Settings, load_settings
+from schemas.stream import Record
+
+PARTITIONS = 4
+QUIET_TURNS = 40
+QUIET_LOGS = {"log_level": 0}  # a crashed flow leaves clients behind that miss the broker
+TENANT = {
+    "name": "acme",
+    "shards": 4,
+    "categories": {
+        "transactional": {"quiet_hours": "ignore"},
+        "marketing": {"quiet_hours": "ignore", "caps": [{"limit": 2, "window_s": "1d"}]},
+    },
+}
+
+
+class CrashError(Exception):
+    """The injected crash."""
+
+
+class Crashing:
+    """A committer that dies at its nth real commit, just before or just after it."""
+
+    def __init__(self, inner: Committer, *, at: int, after: bool) -> None:
+        self._inner, self._left, self._after = inner, at, after
+
+    def open(self) -> None:
+        self._inner.open()
+
+    def write(self, items: Sequence[Any]) -> None:
+        self._inner.write(items)
+
+    def commit(self, positions: Any) -> None:
+        if not positions:
+            self._inner.commit(positions)
+            return
+        self._left -= 1
+        if not self._left and not self._after:
+            raise CrashError
+        self._inner.commit(positions)
+        if not self._left:
+            raise CrashError
+
+    def abort(self) -> None:
+        self._inner.abort()
+
+
+class Stores:
+    """A broker and a Valkey of one test's own."""
+
+    def __init__(self, directory: Path) -> None:
+        self._broker = EmbeddedBroker(directory / "kafka")
+        self._valkey = EmbeddedValkey(directory / "redis")
+        self._tenants = directory / "tenants"
+        self._tenants.mkdir()
+        (self._tenants / "acme.yaml").write_text(yaml.safe_dump(TENANT))
+        self.bootstrap = self._broker.start()
+        self.redis_url = self._valkey.start()
+        create_topics(self.kafka, partitions=PARTITIONS, timer_slots=8, replicas=1)
+        self.producer = Producer(self.kafka)
+
+    @property
+    def kafka(self) -> dict[str, Any]:
+        return {"bootstrap.servers": self.bootstrap, **CLIENT_SETTINGS, **QUIET_LOGS}
+
+    def settings(self, **more: Any) -> Settings:
+        return load_settings(
+            kafka={
+                "bootstrap": self.bootstrap,
+                "options": {key: str(v) for key, v in (CLIENT_SETTINGS | QUIET_LOGS).items()},
+            },
+            redis={"url": self.redis_url},
+            tenants_dir=self._tenants,
+            flow={"epoch_ms": 20, "batch_size": 50},
+            timers={"slots": 8, "slot_s": 1.0},
+            **more,
+        )
+
+    def put(self, records: Sequence[Record]) -> None:
+        produce(self.producer, records)
+        assert self.producer.flush(10) == 0
+
+    def read(self, topic: str) -> list[bytes]:
+        """Give every committed value of a topic."""
+        consumer = Consumer(
+            {
+                **self.kafka,
+                "group.id": "reader",
+                "isolation.level": "read_committed",
+                "auto.offset.reset": "earliest",
+                "enable.partition.eof": True,
+                "enable.auto.commit": False,
+            }
+        )
+        parts = consumer.list_topics(topic, timeout=10).topics[topic].partitions
+        consumer.assign([TopicPartition(topic, number, 0) for number in parts])
+        values, ended = [], set()
+        while len(ended) < len(parts):
+            message = consumer.poll(10)
+            assert message is not None, f"{topic} was not read to its end"
+            if message.error() is None:
+                values.append(message.value())
+            else:
+                ended.add(message.partition())
+        consumer.close()
+        return values
+
+    def decoded(self, topic: str, kind: type[Any]) -> list[Any]:
+        decode = msgspec.msgpack.Decoder(kind).decode
+        return [decode(value) for value in self.read(topic)]
+
+    def stop(self) -> None:
+        self._valkey.stop()
+        self._broker.stop()
+
+
+@pytest.fixture
+def stores(tmp_path: Path) -> Iterator[Stores]:
+    """Give fresh stores with all topics."""
+    made = Stores(tmp_path)
+    yield made
+    made.stop()
+
+
+class Runner:
+    """Builds and runs a flow until it has caught up, or crashes."""
+
+    def __init__(self, settings: Settings, name: str, platform: Platform | None = None) -> None:
+        self._settings, self._name, self._platform = settings, name, platform
+        self._quiet = 0
+
+    def run(
+        self,
+        *,
+        crash_at: int = 0,
+        after: bool = False,
+        until: Callable[[], bool] | None = None,
+        between: bool = False,
+    ) -> None:
+        """Run once. crash_at: die at that commit. until: what else must hold before stopping.
+
+        between: die after the insert into the store, before the commit to Kafka.
+        """
+        self._quiet = 0
+        process = build_process(
+            self._settings,
+            lambda: self._quiet > QUIET_TURNS and (until is None or until()),
+            self._name,
+            self._platform,
+        )
+        lanes = process.checkpoint.lanes
+
+        def beat(count: int) -> None:
+            assigned = all(lane.consumer.assignment() for lane in lanes.lanes)
+            self._quiet = 0 if count or not assigned else self._quiet + 1
+
+        process.health_beats.append(beat)
+        committer: Any = process.checkpoint.committer
+        if between:
+            committer._then = Crashing(committer._then, at=crash_at, after=False)
+        elif crash_at:
+            process.checkpoint.committer = Crashing(committer, at=crash_at, after=after)
+        for start in process.start:
+            start()
+        if not crash_at:
+            self._run(process)
+            for close in process.close:
+                close()
+            return
+        with pytest.raises(BytewaxRuntimeError) as caught:
+            self._run(process)
+        assert isinstance(caught.value.__cause__, CrashError), caught.value.__cause__
+
+    @staticmethod
+    def _run(process: Process) -> None:
+        run_main(process.flow, epoch_interval=process.epoch)
+
+
+def run_through_crashes(runner: Runner, **more: Any) -> None:
+    """Crash before a commit, crash after one, then run to the end."""
+    runner.run(crash_at=2, after=False, **more)
+    runner.run(crash_at=2, after=True, **more)
+    runner.run(**more)
+
+

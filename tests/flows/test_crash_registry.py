@@ -1,0 +1,133 @@
+"""registry, crashed and replayed."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from clickhouse_connect.driver.client import Client
+from flow_harness import Runner, Stores, run_through_crashes
+
+from flows.compose_stores import clickhouse_of
+from sandbox.clickhouse import ClickHouseFacade
+from schemas.outcomes import Reason
+from schemas.pipeline import DeadLetter, Platform, TokenDeath
+from schemas.registry import registry_key
+from schemas.settings import Settings
+from schemas.stream import Record
+from schemas.topics import DEAD_REGISTRY, DEVICES, PREFERENCES, TOKEN_DEATHS, USERS
+from sinks.clickhouse import connect
+from sinks.clickhouse_migrations import migrate
+from state.profiles import RedisProfiles
+from state.redis_client import RedisClient
+from state.segments import RedisSegments
+
+COUNT = 60
+EARLY, LATE = "2026-01-01T00:00:00Z", "2026-02-01T00:00:00Z"
+EARLY_MS, LATE_MS = 1_767_225_600_000, 1_769_904_000_000
+
+
+@pytest.fixture
+def settings(stores: Stores, tmp_path: Path) -> Iterator[Settings]:
+    """Give settings with an embedded ClickHouse."""
+    facade = ClickHouseFacade(tmp_path / "clickhouse")
+    port = facade.start()
+    made = stores.settings(clickhouse={"url": f"http://127.0.0.1:{port}"})
+    client = connect(clickhouse_of(made), database="")
+    migrate(client)
+    client.close()
+    yield made
+    facade.stop()
+
+
+@pytest.fixture
+def client(settings: Settings) -> Iterator[Client]:
+    """Give a ClickHouse client."""
+    made = connect(clickhouse_of(settings))
+    yield made
+    made.close()
+
+
+def _device(user: str, token: str, at: str) -> Record:
+    value = {
+        "tenant": "acme",
+        "user_id": user,
+        "device_id": "phone",
+        "platform": "apns",
+        "app": "ios",
+        "token": token,
+        "registered_at": at,
+    }
+    return _record(DEVICES, registry_key("acme", user, "phone"), value)
+
+
+def _record(topic: str, key: bytes, value: dict[str, Any]) -> Record:
+    return Record(topic, key, json.dumps(value).encode())
+
+
+def _user(user: str, segments: list[str]) -> Record:
+    value = {"tenant": "acme", "user_id": user, "segments": segments, "updated_at": EARLY}
+    return _record(USERS, registry_key("acme", user), value)
+
+
+def test_profiles_and_rows_are_the_same_after_crashes(
+    stores: Stores, settings: Settings, client: Client
+) -> None:
+    """Devices, users and preferences arrive whole; a replay changes nothing."""
+    users = [f"u{n}" for n in range(COUNT)]
+    stores.put([_device(user, f"{n:064x}", EARLY) for n, user in enumerate(users)])
+    stores.put([_user(user, ["buyers"]) for user in users])
+    preferences = {
+        "tenant": "acme",
+        "user_id": "u1",
+        "opted_out_categories": ["marketing"],
+        "quiet_hours": {"start": "22:00", "end": "07:00"},
+        "updated_at": EARLY,
+    }
+    stores.put([_record(PREFERENCES, registry_key("acme", "u1"), preferences)])
+    stores.put([Record(DEVICES, b"acme/u1/x", b"{}")])
+    runner = Runner(settings, "registry")
+    runner.run(crash_at=1, between=True)
+    run_through_crashes(runner)
+    redis = RedisClient(stores.redis_url)
+    profiles = RedisProfiles(redis).get_many("acme", 4, users)
+    assert [len(p.devices) for p in profiles if p is not None] == [1] * COUNT
+    one = profiles[1]
+    assert one is not None
+    assert one.opted_out_categories == ("marketing",)
+    assert one.quiet_hours is not None
+    assert one.quiet_hours.start_min == 22 * 60
+    assert RedisSegments(redis).count("acme", 4, "buyers") == COUNT
+    assert RedisSegments(redis).count("acme", 4, "everyone") == COUNT
+    rows = client.query("SELECT count() FROM devices_current").result_rows
+    assert rows == [(COUNT,)]
+    assert client.query("SELECT count() FROM users_current").result_rows == [(COUNT,)]
+    assert len({letter.raw for letter in stores.decoded(DEAD_REGISTRY, DeadLetter)}) == 1
+
+
+def test_a_token_leaves_its_old_user_and_a_late_death_spares_a_newer_registration(
+    stores: Stores, settings: Settings, client: Client
+) -> None:
+    """The newest registration owns the token; a death before a registration kills nothing."""
+    stores.put([_device("old", "ab" * 32, EARLY), _device("kept", "cd" * 32, LATE)])
+    stores.put([_device("dead", "ef" * 32, EARLY), _device("new", "ab" * 32, LATE)])
+    runner = Runner(settings, "registry")
+    runner.run()
+    deaths = [
+        TokenDeath("acme", user, "phone", Platform.APNS, token, at_ms, Reason.TOKEN_UNREGISTERED)
+        for user, token, at_ms in (
+            ("kept", "cd" * 32, LATE_MS - 1),
+            ("dead", "ef" * 32, EARLY_MS + 1),
+        )
+    ]
+    encode = msgspec.msgpack.Encoder().encode
+    stores.put([Record(TOKEN_DEATHS, d.user_id.encode(), encode(d)) for d in deaths])
+    runner.run()
+    found = RedisProfiles(RedisClient(stores.redis_url)).get_many(
+        "acme", 4, ["old", "new", "kept", "dead"]
+    )
+    assert [len(p.devices) if p is not None else -1 for p in found] == [0, 1, 1, 0]
+    rows = client.query("SELECT user_id FROM devices_current ORDER BY user_id").result_rows
+    assert rows == [("kept",), ("new",)]
