@@ -2,6 +2,9 @@
 PYTHON := $(shell for p in python3.12 python3.11 python3; do \
 	if $$p -c 'import sys; sys.exit(not ((3,11) <= sys.version_info < (3,13)))' 2>/dev/null; then echo $$p; break; fi; done)
 BIN := .venv/bin
+# Compiled modules are kept: they halve the time that each of the stack's processes takes to start.
+unexport PYTHONDONTWRITEBYTECODE
+COMPILE := $(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-annotate
 
 .PHONY: demo up test check format lock diagrams schemas bench clean
 
@@ -42,8 +45,10 @@ schemas: .venv/.ready
 	@$(BIN)/clarion schemas export
 
 lock: .venv/.ready
-	@$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-		--no-annotate --all-extras pyproject.toml -o requirements.lock --upgrade
+	@$(COMPILE) --python-version 3.11 --all-extras pyproject.toml -o requirements.lock --upgrade
+	@$(COMPILE) --python-version 3.12 --no-header -c requirements.lock pyproject.toml -o deploy/requirements.lock
+	@$(COMPILE) --python-version 3.12 --no-header -c requirements.lock pyproject.toml deploy/sandbox.in -o deploy/requirements-sandbox.lock
+	@$(COMPILE) --python-version 3.12 --no-header deploy/build.in -o deploy/requirements-build.lock
 
 clean:
 	rm -rf .venv .clarion

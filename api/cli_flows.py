@@ -60,7 +60,10 @@ def topics(
 ) -> None:
     """Create the topics that are missing, and the ClickHouse tables."""
     from flows.setup import prepare_stores  # noqa: PLC0415 - imports all clients
-    from schemas.settings import load_settings  # noqa: PLC0415 - as above
+    from schemas.settings import BadSettingsError, load_settings  # noqa: PLC0415 - as above
 
-    for line in prepare_stores(load_settings(), partitions=partitions, replicas=replicas):
-        print(line)  # noqa: T201 - a command's output
+    try:
+        for line in prepare_stores(load_settings(), partitions=partitions, replicas=replicas):
+            print(line)  # noqa: T201 - a command's output
+    except BadSettingsError as error:
+        raise CommandError(str(error)) from error

@@ -25,10 +25,21 @@ def simulators(
     from sandbox.simulators import SimulatorPorts, serve  # noqa: PLC0415 - as above
 
     if make_keys and not (dir / keys.FCM_FILE).exists():
-        keys.make_keys(dir, fcm_url=f"https://{host}:{fcm_port}")
+        keys.make_keys(dir, fcm_url=f"https://{host}:{fcm_port}", names=_names(host))
     serve(
         dir,
         SimulatorPorts(apns_port, fcm_port, webpush_port),
         host=host,
         ready=lambda ports: print(f"ready {ports.apns} {ports.fcm} {ports.webpush}", flush=True),  # noqa: T201 - the line its starter waits for
     )
+
+
+def _names(host: str) -> list[str]:
+    """Give the names for a certificate: a host name, but no address."""
+    from ipaddress import ip_address  # noqa: PLC0415 - what --help need not wait for
+
+    try:
+        ip_address(host)
+    except ValueError:
+        return [host]
+    return []

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from confluent_kafka import KafkaException, Producer, TopicPartition
 
 from flows.lanes import Lane, Lanes
+from schemas import metrics
 from schemas.stream import Batch, Positions, Record
 
 TRANSACTION_TIMEOUT_S = 30.0
@@ -180,9 +181,13 @@ class Checkpoint:
     unfinished: set by flows whose work cannot be taken back by an abort.
     """
 
-    def __init__(self, lanes: Lanes, committer: Committer) -> None:
+    def __init__(self, name: str, lanes: Lanes, committer: Committer) -> None:
         self.lanes = lanes
         self.committer = committer
+        self._written = 0
+        self._records_written = metrics.RECORDS_WRITTEN.labels(name)
+        self._commit_seconds = metrics.COMMIT_SECONDS.labels(name)
+        self._restarts = metrics.RESTARTS.labels(name)
         self.generation = 0
         self.unfinished: Unfinished | None = None
         self.after_assign: Callable[[Lane, Sequence[TopicPartition]], None] = lambda _l, _t: None
@@ -201,6 +206,7 @@ class Checkpoint:
         if batch.generation != self.generation:
             return
         self.committer.write(batch.items)
+        self._written += len(batch.items)
         self._positions.update(batch.positions)
 
     def commit(self) -> None:
@@ -217,8 +223,9 @@ class Checkpoint:
         the aborted epoch again. A send cannot be taken back, so a flow with sends under way first
         waits for them and commits all their outcomes.
         """
+        self._restarts.inc()
         self.committer.abort()
-        self._positions = {}
+        self._positions, self._written = {}, 0
         if self.unfinished is not None:
             for batch in self.unfinished.finish():
                 self.write(batch)
@@ -228,7 +235,12 @@ class Checkpoint:
 
     def _commit(self) -> None:
         positions, self._positions = self._positions, {}
-        self.committer.commit(positions)
+        written, self._written = self._written, 0
+        if not positions and not written:
+            return
+        with self._commit_seconds.time():
+            self.committer.commit(positions)
+        self._records_written.inc(written)
         self.lanes.note_committed(positions)
         if self.unfinished is not None:
             self.unfinished.committed(positions)

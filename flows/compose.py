@@ -101,7 +101,7 @@ class Composer:
         kafka = self.settings.kafka
         transactional_id = f"{kafka.transactional_id_prefix}.{name}.{served}.{kafka.instance}"
         committer = KafkaTransaction(lanes, self.kafka(), transactional_id=transactional_id)
-        return Checkpoint(lanes, committer)
+        return Checkpoint(name, lanes, committer)
 
     def source(self, checkpoint: Checkpoint, **more: Any) -> KafkaSource:
         """Make the source of a flow."""

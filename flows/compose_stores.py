@@ -33,7 +33,7 @@ def make_outcomes(composer: Composer) -> Process:
         encode,
         now_ms=composer.now_ms,
     )
-    checkpoint = Checkpoint(lanes, rows)
+    checkpoint = Checkpoint("outcomes", lanes, rows)
     checkpoint.after_assign = rows.assigned
     parts = outcomes.OutcomesParts(
         source=composer.source(checkpoint),
@@ -53,7 +53,8 @@ def make_registry(composer: Composer) -> Process:
     names = [topics.DEVICES, topics.USERS, topics.PREFERENCES, topics.TOKEN_DEATHS]
     lanes = composer.one_lane("registry", names)
     writer = make_writer(composer.settings)
-    checkpoint = Checkpoint(lanes, RegistryRows(writer, KafkaFlush(lanes, composer.kafka())))
+    committer = RegistryRows(writer, KafkaFlush(lanes, composer.kafka()))
+    checkpoint = Checkpoint("registry", lanes, committer)
     redis = composer.redis
     parts = registry.RegistryParts(
         source=composer.source(checkpoint),

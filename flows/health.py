@@ -38,12 +38,14 @@ class Health:
         self._beat_at = monotonic()
         self.lag = 0
         self._read = metrics.RECORDS_READ.labels(flow)
+        self._last_progress = metrics.LAST_PROGRESS.labels(flow)
 
     def beat(self, count: int) -> None:
         """Note a turn of the flow that read ``count`` records."""
         now = self._beat_at = self._monotonic()
         if count:
             self._read.inc(count)
+            self._last_progress.set_to_current_time()
             self._progress_at = now
         if now - self._lag_at >= LAG_EVERY_S:
             self._lag_at = now
@@ -51,7 +53,6 @@ class Health:
             metrics.LAG_RECORDS.labels(self._flow).set(self.lag)
             if not self.lag:
                 self._progress_at = now
-            metrics.LAST_PROGRESS.labels(self._flow).set(time.time())
 
     def problem(self) -> str:
         """Say what is wrong, or an empty string."""

@@ -15,6 +15,7 @@ import uvloop
 from confluent_kafka import TopicPartition
 
 from operators.settle import EXPIRED, IN_DOUBT, Settled
+from schemas import metrics
 from schemas.pipeline import FAST, Answer, Delivery
 from schemas.stream import Batch, Positions, Source
 from sinks.port import Sink
@@ -78,6 +79,7 @@ class Sender:
         # Two counters, as each has one writer: the dataflow's thread and the loop's.
         self._handed_over = 0
         self._settled = 0
+        self._in_flight = metrics.REQUESTS_IN_FLIGHT.labels(sink.platform)
         self._idle: list[asyncio.Future[None]] = []
         self._loop = uvloop.new_event_loop()
         self._thread = threading.Thread(target=self._run, name="sender", daemon=True)
@@ -132,6 +134,7 @@ class Sender:
         if batch.generation != self.generation():
             return []
         self.last_now_ms = batch.now_ms
+        self._in_flight.set(self._handed_over - self._settled)
         if batch.positions:
             self._hand_over(batch)
         settled: list[Settled] = []

@@ -23,12 +23,14 @@ from confluent_kafka import TopicPartition
 from flows.checkpoint import Checkpoint
 from flows.kafka import PART
 from flows.lanes import Lane
+from schemas import metrics
 from schemas.pipeline import DeadLetter, Timer
 from schemas.stream import Batch, Message, Position, Positions, Record
 from schemas.topics import TIMERS
 
 FIRED_PER_BATCH = 2_000
 TICK_MS = 5
+ALL = 2**63 - 1
 
 _decode = msgspec.msgpack.Decoder(Timer).decode
 _encode = msgspec.msgpack.Encoder().encode
@@ -65,24 +67,29 @@ class Wheel(NamedTuple):
 
 
 class Fired(NamedTuple):
-    """The note beside an offset. due_ms, offset: all timers below both have fired."""
+    """The note beside an offset: which timers have fired.
+
+    Those with an offset below `offset` and due before due_ms, and of those due at due_ms itself
+    the ones up to offset `upto`, as many may be due in one millisecond.
+    """
 
     due_ms: int = -1
     offset: int = -1
+    upto: int = ALL
 
     def covers(self, due_ms: int, offset: int) -> bool:
         """Tell whether this timer has fired already."""
-        return offset < self.offset and due_ms <= self.due_ms
+        return offset < self.offset and (due_ms, offset) <= (self.due_ms, self.upto)
 
     def as_note(self) -> str:
         """Write it down."""
-        return f"{self.due_ms}:{self.offset}"
+        note = f"{self.due_ms}:{self.offset}"
+        return note if self.upto == ALL else f"{note}:{self.upto}"
 
     @classmethod
     def of_note(cls, note: str) -> "Fired":
         """Read it back; an empty note means that nothing has fired."""
-        due_ms, _, offset = note.partition(":")
-        return cls(int(due_ms), int(offset)) if offset else cls()
+        return cls(*map(int, note.split(":"))) if note else cls()
 
 
 class _Slot:
@@ -105,11 +112,21 @@ class _Slot:
             self.arrived.append(offset)
 
     def pop_due(self, now_ms: int, limit: int) -> list[Timer]:
+        """Take what is due, the oldest first: at most `limit`, and what comes before it in line.
+
+        What arrived late, due before something that has fired, is taken in any case: the note
+        could not tell the two apart.
+        """
         due: list[Timer] = []
-        while self.heap and self.heap[0][0] <= now_ms and len(due) < limit:
-            _, offset, timer = heapq.heappop(self.heap)
+        heap, fired = self.heap, self.fired
+        before = last = (fired.due_ms, fired.upto)
+        while heap and heap[0][0] <= now_ms and (len(due) < limit or heap[0][:2] <= before):
+            due_ms, offset, timer = heapq.heappop(heap)
             self.waiting.discard(offset)
             due.append(timer)
+            last = max(last, (due_ms, offset))
+        if due and (not heap or heap[0][:2] > last):
+            self.fired = Fired(last[0], self.next_offset, last[1])
         return due
 
     def pop_all(self) -> list[Timer]:
@@ -179,6 +196,7 @@ class TimerPart(StatefulSourcePartition[Batch, None]):
         self._turn(now_ms)
         items, positions = self._due(now_ms)
         source.heartbeat(len(items))
+        metrics.TIMERS_WAITING.set(self.waiting())
         if not items and not letters and not positions:
             return []
         return [Batch([*letters, *items], now_ms, checkpoint.generation, positions)]

@@ -20,8 +20,9 @@ _encode = msgspec.msgpack.Encoder().encode
 class Encode:
     """Turns structs into records.
 
-    dead_letters: the topic that this flow's dead letters go to; bytes beyond MAX_RAW_BYTES are cut. timer: puts a timer on its slot,
-    see flows/timer_wheel. watch: sees all that was decided, for metrics and logs.
+    dead_letters: the topic that this flow's dead letters go to; what is longer than MAX_RAW_BYTES
+    is cut. timer: puts a timer on its slot, see flows/timer_wheel. watch: sees all that was
+    decided, for metrics and logs.
     """
 
     def __init__(

@@ -1,7 +1,7 @@
 """Changes into the shared state: profiles, token owners, segments."""
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from operators.registration import (
@@ -14,11 +14,15 @@ from operators.registration import (
 )
 from operators.registry_rows import DeviceRow, UserRow
 from schemas.tenant import Tenant
-from state.profiles import Profile, Profiles
+from state.profiles import Device, Profile, Profiles
 from state.segments import EVERYONE, Segments
 from state.tokens import Tokens
 
 TAKEN_OVER = "taken_over"
+USER_REMOVED = "user_removed"
+
+Step = tuple[Change, Profile | None]
+"""A change, and the profile that it meets."""
 
 
 class WriteProfiles:
@@ -60,17 +64,17 @@ class WriteProfiles:
             by_user[change.user_id].append(change)
         users = list(by_user)
         before = dict(zip(users, self._profiles.get_many(tenant, shards, users), strict=True))
-        self._write_segments(tenant, shards, before, by_user)
+        steps, expected = _folded(changes, before)
+        self._write_segments(tenant, shards, before, expected, by_user)
         after = self._profiles.update_many(
             tenant, shards, {user: _Fold(by_user[user]) for user in users}
         )
-        rows, releases = _consequences(changes, before, after)
-        if releases:
-            self._tokens.release_many(tenant, releases)
-        return rows
+        # After the profiles: a claim that is repeated must still find whom the token left.
+        self._release(tenant, steps, after)
+        return [row for step in steps for row in _rows(step, after)]
 
     def _settle_tokens(self, tenant: str, changes: list[Change]) -> list[Change]:
-        """Claim the tokens of all registrations; the losers fall out, old owners lose theirs."""
+        """Claim the tokens of all registrations; those whose token is another's lose it at once."""
         claims = [
             (c.device.token, c.user_id, c.device.device_id, c.device.registered_at_ms)
             for c in changes
@@ -85,14 +89,15 @@ class WriteProfiles:
                 settled.append(change)
                 continue
             claim = next(answers)
-            if not claim.won:
-                continue
-            if claim.previous is not None:
-                at_ms = change.device.registered_at_ms
-                settled.append(
-                    Removal(tenant, *claim.previous, change.device.token, at_ms, TAKEN_OVER)
-                )
-            settled.append(change)
+            at_ms = change.device.registered_at_ms
+            token = change.device.token
+            if claim.won:
+                if claim.previous is not None:
+                    settled.append(Removal(tenant, *claim.previous, token, at_ms, TAKEN_OVER))
+                settled.append(change)
+            else:  # the device is left without a token, whatever it had before
+                owner = (change.user_id, change.device.device_id)
+                settled += [change, Removal(tenant, *owner, token, at_ms, TAKEN_OVER)]
         return settled
 
     def _write_segments(
@@ -100,16 +105,14 @@ class WriteProfiles:
         tenant: str,
         shards: int,
         before: Mapping[str, Profile | None],
+        after: Mapping[str, Profile | None],
         by_user: Mapping[str, list[Change]],
     ) -> None:
         """Move users between segments, before the profile that tells the old ones is replaced."""
         joins: defaultdict[str, list[str]] = defaultdict(list)
         leaves: defaultdict[str, list[str]] = defaultdict(list)
         for user, changes in by_user.items():
-            old = before[user]
-            new = _Fold(changes)(old)
-            was = {*old.segments, EVERYONE} if old is not None else set()
-            now = {*new.segments, EVERYONE} if new is not None else set()
+            was, now = _segments_of(before[user]), _segments_of(after[user])
             # What stays is written again: an earlier try may have died between the two stores.
             touched = any(isinstance(change, UserChange) for change in changes)
             for segment in now if touched else now - was:
@@ -120,6 +123,19 @@ class WriteProfiles:
             self._segments.add(tenant, shards, segment, users)
         for segment, users in leaves.items():
             self._segments.remove(tenant, shards, segment, users)
+
+    def _release(
+        self, tenant: str, steps: Sequence[Step], after: Mapping[str, Profile | None]
+    ) -> None:
+        """Forget who owned the tokens that no device has any more."""
+        releases = [
+            (token, change.user_id, device_id, at_ms)
+            for change, profile in steps
+            for token, device_id, at_ms in _given_up(change, profile)
+            if not _has(after[change.user_id], device_id, token)
+        ]
+        if releases:
+            self._tokens.release_many(tenant, releases)
 
 
 class _Fold:
@@ -134,34 +150,80 @@ class _Fold:
         return profile
 
 
-Release = tuple[str, str, str, int]
-
-
-def _consequences(
-    changes: list[Change],
-    before: Mapping[str, Profile | None],
-    after: Mapping[str, Profile | None],
-) -> tuple[list[Any], list[Release]]:
-    """Give the rows of all changes and the tokens to release, following them one by one."""
-    rows: list[Any] = []
-    releases: list[Release] = []
+def _folded(
+    changes: Sequence[Change], before: Mapping[str, Profile | None]
+) -> tuple[list[Step], dict[str, Profile | None]]:
+    """Pair each change with the profile it meets; give the profiles after all of them, too."""
     now = dict(before)
+    steps: list[Step] = []
     for change in changes:
-        user = change.user_id
-        known = now[user]
-        now[user] = with_change(known, change)
-        if isinstance(change, Registration):
-            rows.append(
-                DeviceRow.registered(change.tenant, user, change.device, change.app_version)
-            )
-        elif isinstance(change, Removal):
-            gone = [d for d in (known.devices if known is not None else ()) if removes(change, d)]
-            rows += [
-                DeviceRow.removed(change.tenant, user, d, change.reason, change.at_ms) for d in gone
+        profile = now[change.user_id]
+        steps.append((change, profile))
+        now[change.user_id] = with_change(profile, change)
+    return steps, now
+
+
+def _segments_of(profile: Profile | None) -> set[str]:
+    return set() if profile is None else {*profile.segments, EVERYONE}
+
+
+def _has(profile: Profile | None, device_id: str, token: str) -> bool:
+    return profile is not None and any(
+        device.device_id == device_id and device.token == token for device in profile.devices
+    )
+
+
+def _lost(change: Change, profile: Profile | None) -> list[Device]:
+    """Give the devices that the profile loses by the change."""
+    if profile is None:
+        return []
+    if isinstance(change, Removal):
+        return [device for device in profile.devices if removes(change, device)]
+    if isinstance(change, UserChange) and change.profile is None:
+        return list(profile.devices)
+    return []
+
+
+def _given_up(change: Change, profile: Profile | None) -> list[tuple[str, str, int]]:
+    """Give (token, device, as of when) of what a change may leave without a device."""
+    if isinstance(change, Registration):
+        devices = profile.devices if profile is not None else ()
+        same = [d for d in devices if d.device_id == change.device.device_id]
+        return [(d.token, d.device_id, d.registered_at_ms) for d in (*same, change.device)]
+    given_up = [(d.token, d.device_id, d.registered_at_ms) for d in _lost(change, profile)]
+    if isinstance(change, Removal) and change.token:
+        given_up.append((change.token, change.device_id, change.at_ms))
+    return given_up
+
+
+def _rows(step: Step, after: Mapping[str, Profile | None]) -> list[Any]:
+    change, profile = step
+    tenant, user_id = change.tenant, change.user_id
+    if isinstance(change, Registration):
+        return [DeviceRow.registered(tenant, user_id, change.device, change.app_version)]
+    lost = _lost(change, profile)
+    if isinstance(change, Removal):
+        if not lost and not _knows(profile, change.device_id):
+            # Removed by an earlier try that died before its rows were written, or never known.
+            return [
+                DeviceRow.gone(
+                    tenant,
+                    user_id,
+                    change.device_id,
+                    token=change.token,
+                    reason=change.reason,
+                    at_ms=change.at_ms,
+                )
             ]
-            if change.reason != TAKEN_OVER:
-                tokens = {d.token for d in gone} | ({change.token} if change.token else set())
-                releases += [(t, user, change.device_id, change.at_ms) for t in tokens]
-        else:
-            rows.append(UserRow.of(change.tenant, user, after[user], change.at_ms))
-    return rows, releases
+        return [DeviceRow.removed(tenant, user_id, d, change.reason, change.at_ms) for d in lost]
+    newest_ms = change.at_ms
+    if profile is not None:  # its clock may be ahead of a tombstone's
+        newest_ms = max(newest_ms, profile.updated_at_ms, profile.preferences_at_ms)
+    return [
+        *(DeviceRow.removed(tenant, user_id, d, USER_REMOVED, change.at_ms) for d in lost),
+        UserRow.of(tenant, user_id, after[user_id], newest_ms),
+    ]
+
+
+def _knows(profile: Profile | None, device_id: str) -> bool:
+    return profile is not None and any(d.device_id == device_id for d in profile.devices)

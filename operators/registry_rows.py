@@ -38,7 +38,7 @@ class DeviceRow(NamedTuple):
 
     @classmethod
     def gone(
-        cls, tenant: str, user_id: str, device_id: str, token: str, reason: str, at_ms: int
+        cls, tenant: str, user_id: str, device_id: str, *, token: str, reason: str, at_ms: int
     ) -> "DeviceRow":
         """Make the row of a removal of a device that is known no more, as in a replay."""
         return cls(

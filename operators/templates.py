@@ -58,9 +58,10 @@ class _Fence(ImmutableSandboxedEnvironment):
         # These make as much text as a number says.
         del self.globals["lipsum"], self.filters["center"], self.filters["indent"]
 
-    def call(__self, __context: Context, __obj: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N805, ANN401 - as in jinja2: no name may clash with kwargs
+    def call(self, context: Context, obj: Any, /, *args: Any, **kwargs: Any) -> Any:
+        """Call what the template calls, while it has steps left."""
         _spend()
-        return super().call(__context, __obj, *args, **kwargs)
+        return super().call(context, obj, *args, **kwargs)
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
         """Multiply, but do not repeat a text or raise to a power beyond reason."""

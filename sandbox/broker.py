@@ -1,17 +1,15 @@
 """The embedded Kafka-compatible broker: for the demo and tests, never for production.
 
-It is not durable: it survives a stop but not a kill (docs/decisions/0003-embedded-broker.md).
+It keeps everything in memory (docs/decisions/0003-embedded-broker.md).
 """
 
-import os
-from importlib.resources import files
+import sys
 from pathlib import Path
+from typing import Any
 
 from sandbox.processes import Child, accepts, claim_port
 
-# It answers a fetch with all there is, whatever limit the client gave, so the client must be
-# ready for a whole backlog in one response. Never needed, and not set, with a real Kafka.
-CLIENT_SETTINGS = {"receive.message.max.bytes": 1_000_000_000}
+CLIENT_SETTINGS: dict[str, Any] = {}
 
 
 class EmbeddedBroker:
@@ -26,16 +24,12 @@ class EmbeddedBroker:
     def start(self) -> str:
         """Start it and wait until it listens. Returns the bootstrap address."""
         port = claim_port("kafka", self._port)
-        binary = Path(str(files("noida_db") / "noida-db"))
-        if not os.access(binary, os.X_OK):  # some installers drop the bit
-            binary.chmod(0o755)
         self._data_dir.mkdir(parents=True, exist_ok=True)
         self.child = Child(
             "kafka",
-            [str(binary), "start", "--data-dir", str(self._data_dir), "--only", "kafka",
-             "--kafka-port", str(port)],
+            [sys.executable, "-m", "sandbox.kafka_broker", "--port", str(port)],
             log=self._data_dir / "broker.log",
-        )  # fmt: skip
+        )
         self.child.start()
         self.child.wait_until(lambda: accepts(port))
         self.bootstrap = f"127.0.0.1:{port}"

@@ -1,6 +1,7 @@
 """The sandbox's credentials: made once into a directory, read by simulators and tenants alike."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -44,10 +45,13 @@ class SandboxKeys(NamedTuple):
         return self.directory / VAPID_FILE
 
 
-def make_keys(directory: Path, *, fcm_url: str) -> SandboxKeys:
-    """Make all secrets and certificates. fcm_url: where the simulator's token endpoint will be."""
+def make_keys(directory: Path, *, fcm_url: str, names: Sequence[str] = ()) -> SandboxKeys:
+    """Make all secrets and certificates.
+
+    fcm_url: where the simulator's token endpoint will be. names: of its host, beside localhost.
+    """
     directory.mkdir(parents=True, exist_ok=True)
-    make_tls(directory)
+    make_tls(directory, names=names)
     for name in (APNS_KEY_FILE, VAPID_FILE):
         _write_secret(directory / name, _new_key())
     account, public_pem = make_service_account(PROJECT_ID, f"{fcm_url}/token", directory)

@@ -4,6 +4,7 @@ import datetime as dt
 import ipaddress
 import ssl
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from cryptography import x509
@@ -15,17 +16,20 @@ CA_FILE = "ca.pem"
 CERTIFICATE_FILE = "server.pem"
 KEY_FILE = "server.key"
 
-VALID_DAYS = 30
+VALID_DAYS = 825
 CLOCK_SKEW = dt.timedelta(days=1)
 
 
-def make_tls(directory: Path | None = None) -> tuple[ssl.SSLContext, bytes]:
+def make_tls(
+    directory: Path | None = None, *, names: Sequence[str] = ()
+) -> tuple[ssl.SSLContext, bytes]:
     """Make a new authority and certificate; give the server's context and the CA to trust.
 
     directory: also keeps ca.pem, server.pem and server.key there (the key readable by its owner
-    only), for read_tls() and read_ca() in other processes. The CA's key is never kept.
+    only), for read_tls() and read_ca() in other processes. The CA's key is never kept. names:
+    host names that the certificate is for, beside localhost.
     """
-    ca_pem, certificate_pem, key_pem = _make_certificates()
+    ca_pem, certificate_pem, key_pem = _make_certificates(names)
     if directory is None:
         with tempfile.TemporaryDirectory(prefix="clarion-tls-") as temporary:
             _write(Path(temporary), ca_pem, certificate_pem, key_pem)
@@ -57,7 +61,7 @@ def _write(directory: Path, ca_pem: bytes, certificate_pem: bytes, key_pem: byte
     (directory / CA_FILE).write_bytes(ca_pem)
 
 
-def _make_certificates() -> tuple[bytes, bytes, bytes]:
+def _make_certificates(names: Sequence[str]) -> tuple[bytes, bytes, bytes]:
     """Give the CA's certificate, the server's certificate and the server's key, all PEM."""
     now = dt.datetime.now(dt.UTC)
     ca_key = ec.generate_private_key(ec.SECP256R1())
@@ -75,7 +79,7 @@ def _make_certificates() -> tuple[bytes, bytes, bytes]:
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
     addresses = [
-        x509.DNSName("localhost"),
+        *(x509.DNSName(each) for each in dict.fromkeys(["localhost", *names])),
         x509.IPAddress(ipaddress.IPv4Address("127.0.0.1")),
         x509.IPAddress(ipaddress.IPv6Address("::1")),
     ]

@@ -7,11 +7,9 @@ from prometheus_client import Counter, Gauge, Histogram
 
 LATENCY_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 
-RECORDS_READ = Counter(
-    "clarion_records_read_total", "Kafka records that a flow has read", ["flow"]
-)
+RECORDS_READ = Counter("clarion_records_read_total", "Kafka records that a flow has read", ["flow"])
 RECORDS_WRITTEN = Counter(
-    "clarion_records_written_total", "Kafka records that a flow has committed", ["flow", "topic"]
+    "clarion_records_written_total", "Records and rows that a flow has committed", ["flow"]
 )
 COMMIT_SECONDS = Histogram(
     "clarion_commit_seconds",

@@ -25,40 +25,39 @@ def produce(broker: Broker, request: Request) -> Writer | None:
     if version >= 3:
         body.nullable_string()  # the transactional id; the batches tell their producer
     acks, _timeout_ms = body.i16(), body.i32()
-
-    def take(topic: str) -> Produced:
-        index, data = body.i32(), body.data()
-        partition = broker.topics.find(topic, index)
-        if partition is None:
-            return index, Code.UNKNOWN_TOPIC_OR_PARTITION, -1, -1, None
-        try:
-            base_offset = _append(broker, partition, data or memoryview(b""))
-        except KafkaError as error:
-            return index, error.code, -1, -1, str(error)
-        return index, Code.NONE, base_offset, partition.start, None
-
-    done = body.topics(take)
+    done = body.topics(lambda topic: _take(broker, topic, body.i32(), body.data()))
     if acks == 0:
         return None
     reply = request.reply()
-
-    def write(produced: Produced) -> None:
-        index, code, base_offset, start, text = produced
-        if version >= 5:
-            reply.pack(_PRODUCED_V5, index, code, base_offset, -1, start)
-        elif version >= 2:
-            reply.pack(_PRODUCED_V2, index, code, base_offset, -1)
-        else:
-            reply.pack(_PRODUCED_V0, index, code, base_offset)
-        if version >= 8:
-            reply.count(0)  # errors of single records: there is no work per record here
-            reply.string(text)
-
-    reply.topics(done, write)
+    reply.topics(done, lambda produced: _write_produced(reply, version, produced))
     if version >= 1:
         reply.i32(0)
     reply.tags()
     return reply
+
+
+def _take(broker: Broker, topic: str, index: int, data: memoryview | None) -> Produced:
+    partition = broker.topics.find(topic, index)
+    if partition is None:
+        return index, Code.UNKNOWN_TOPIC_OR_PARTITION, -1, -1, None
+    try:
+        base_offset = _append(broker, partition, data or memoryview(b""))
+    except KafkaError as error:
+        return index, error.code, -1, -1, str(error)
+    return index, Code.NONE, base_offset, partition.start, None
+
+
+def _write_produced(reply: Writer, version: int, produced: Produced) -> None:
+    index, code, base_offset, start, text = produced
+    if version >= 5:
+        reply.pack(_PRODUCED_V5, index, code, base_offset, -1, start)
+    elif version >= 2:
+        reply.pack(_PRODUCED_V2, index, code, base_offset, -1)
+    else:
+        reply.pack(_PRODUCED_V0, index, code, base_offset)
+    if version >= 8:
+        reply.count(0)  # errors of single records: there is no work per record here
+        reply.string(text)
 
 
 def _append(broker: Broker, partition: Partition, data: memoryview) -> int:

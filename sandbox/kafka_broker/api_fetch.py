@@ -24,7 +24,7 @@ _REPLICA_AND_SIZE = Struct(">ii")
 class Wish(NamedTuple):
     """What to read of one partition."""
 
-    index: int
+    number: int
     partition: Partition | None
     code: Code
     offset: int
@@ -34,7 +34,7 @@ class Wish(NamedTuple):
 class Read(NamedTuple):
     """What was read of one partition. start: the first offset kept."""
 
-    index: int
+    number: int
     code: Code
     end: int = -1
     stable_end: int = -1
@@ -106,11 +106,11 @@ class Fetch:
         partition = wish.partition
         if partition is None or wish.code is not Code.NONE or partition.deleted:
             self._failed = True
-            return Read(wish.index, wish.code or Code.UNKNOWN_TOPIC_OR_PARTITION)
+            return Read(wish.number, wish.code or Code.UNKNOWN_TOPIC_OR_PARTITION)
         end, start = partition.end, partition.start
         if not start <= wish.offset <= end:
             self._failed = True
-            return Read(wish.index, Code.OFFSET_OUT_OF_RANGE, end, partition.stable_end, start)
+            return Read(wish.number, Code.OFFSET_OUT_OF_RANGE, end, partition.stable_end, start)
         stable_end = partition.stable_end
         found = partition.read(
             wish.offset,
@@ -121,7 +121,7 @@ class Fetch:
         self._got += found.size_bytes
         self._left -= found.size_bytes
         aborted = partition.aborted_between(wish.offset, found.end) if self._committed else None
-        return Read(wish.index, Code.NONE, end, stable_end, start, aborted, found)
+        return Read(wish.number, Code.NONE, end, stable_end, start, aborted, found)
 
 
 def fetch(broker: Broker, request: Request) -> Answer:
@@ -150,9 +150,9 @@ def _read_wish(broker: Broker, body: Reader, version: int, topic: str) -> Wish:
 def _write(reply: Writer, version: int, read: Read) -> None:
     aborted = -1 if read.aborted is None else len(read.aborted)
     if version >= 5:
-        reply.pack(_READ_V5, read.index, read.code, read.end, read.stable_end, read.start, aborted)
+        reply.pack(_READ_V5, read.number, read.code, read.end, read.stable_end, read.start, aborted)
     else:
-        reply.pack(_READ_V4, read.index, read.code, read.end, read.stable_end, aborted)
+        reply.pack(_READ_V4, read.number, read.code, read.end, read.stable_end, aborted)
     for each in read.aborted or ():
         reply.pack(_ABORTED, each.producer_id, each.first_offset)
     if version >= 11:

@@ -116,7 +116,8 @@ def describe_configs(broker: Broker, request: Request) -> Writer:
 
     def write(wish: tuple[int, str, list[str] | None]) -> None:
         kind, name, keys = wish
-        code, config = Code.NONE, {}
+        code = Code.NONE
+        config: Mapping[str, tuple[str, bool]] = {}
         try:
             config = _config(broker, kind, name)
         except KafkaError as error:

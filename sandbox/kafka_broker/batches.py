@@ -34,7 +34,7 @@ class Header(NamedTuple):
     producer_id: int
     producer_epoch: int
     base_sequence: int
-    count: int
+    records: int
 
     @property
     def transactional(self) -> bool:
@@ -73,7 +73,7 @@ def split(records: memoryview, *, max_bytes: int) -> list[tuple[Header, bytearra
             raise KafkaError(Code.CORRUPT_MESSAGE, "a batch of another length than it says")
         if end - at > max_bytes:
             raise KafkaError(Code.MESSAGE_TOO_LARGE, f"a batch of {end - at} bytes")
-        if header.count < 1 or header.last_offset_delta != header.count - 1:
+        if header.records < 1 or header.last_offset_delta != header.records - 1:
             raise KafkaError(Code.INVALID_RECORD, "offsets and count of a batch disagree")
         if header.attributes & _CONTROL:
             raise KafkaError(Code.INVALID_RECORD, "control batches are the broker's")

@@ -71,7 +71,10 @@ class Connection(asyncio.BufferedProtocol):
     def get_buffer(self, sizehint: int) -> memoryview:
         """Give room for what comes next: at least the rest of the request at hand."""
         have = self._filled - self._start
-        need = max(self._wanted(), sizehint // 4)
+        try:
+            need = max(self._wanted(), sizehint // 4)
+        except MalformedError:  # which is said when the request's turn comes
+            need = BUFFER_BYTES
         if len(self._buffer) - self._start < need or self._filled == len(self._buffer):
             size = max(need, BUFFER_BYTES, have + BUFFER_BYTES // 2)
             if size <= len(self._buffer) <= MAX_IDLE_BUFFER_BYTES:
@@ -102,18 +105,19 @@ class Connection(asyncio.BufferedProtocol):
         self._handle_all()
 
     def _wanted(self) -> int:
+        """Give the size of the request at hand. Raises MalformedError for an absurd one."""
         if self._filled - self._start < _SIZE.size:
             return _SIZE.size
-        return int(_SIZE.unpack_from(self._buffer, self._start)[0]) + _SIZE.size
+        size = int(_SIZE.unpack_from(self._buffer, self._start)[0])
+        if not _HEADER.size <= size <= MAX_REQUEST_BYTES:
+            raise MalformedError(f"a request of {size} bytes")
+        return size + _SIZE.size
 
     def _handle_all(self) -> None:
         try:
             while self._waiting is None and not self._congested and self._transport is not None:
-                have = self._filled - self._start
                 wanted = self._wanted()
-                if not _SIZE.size <= wanted <= MAX_REQUEST_BYTES:
-                    raise MalformedError(f"a request of {wanted} bytes")
-                if have < _SIZE.size or have < wanted:
+                if self._filled - self._start < max(wanted, _SIZE.size + 1):
                     break
                 at = self._start + _SIZE.size
                 self._start += wanted

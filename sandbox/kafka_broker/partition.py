@@ -50,6 +50,7 @@ class Partition:
         # By producer id; those that began first come first, so the first holds the stable offset.
         self._open: dict[int, int] = {}
         self._aborted: list[Aborted] = []
+        self._gone = 0  # batches dropped whose tokens the memory still has
 
     @property
     def stable_end(self) -> int:
@@ -67,7 +68,7 @@ class Partition:
                 return repeated
         if not self._memory.make_room(len(batch)):
             raise KafkaError(Code.KAFKA_STORAGE_ERROR, "the broker's memory is full")
-        base = self._add(batch, header.count)
+        base = self._add(batch, header.records)
         if header.producer_id >= 0:
             self._producers.note(header, base)
             if header.transactional:
@@ -124,26 +125,35 @@ class Partition:
         """Give the batch that holds the newest record."""
         return max(self._batches, key=batches.max_timestamp, default=None)
 
-    def drop_batch(self, base_offset: int) -> bool:
-        """Drop the batches up to the one at base_offset, to make room."""
-        count = bisect_right(self._bases, base_offset)
-        end = self._bases[count] if count < len(self._bases) else self.end
-        return self.deleted or end <= self.start or self.drop_before(end)
+    def spent(self) -> bool:
+        """Take back one token of a batch that has gone: see Memory."""
+        if self.deleted:
+            return True
+        if self._gone == 0:
+            return False
+        self._gone -= 1
+        return True
+
+    def drop_oldest(self) -> bool:
+        """Drop the oldest batch; False when an open transaction still holds it."""
+        end = self._bases[1] if len(self._bases) > 1 else self.end
+        if end > self.stable_end:
+            return False
+        self.start = max(self.start, end)
+        self._cut(1)
+        return True
 
     def drop_before(self, offset: int) -> bool:
-        """Make offset the first one kept; False when that would cut an open transaction."""
+        """Make offset the first one kept; False when it is not there or in an open transaction."""
         if offset > self.stable_end:
             return False
         self.start = max(self.start, offset)
         # A batch goes when the next one begins at or before the start.
-        count = bisect_right(self._bases, self.start) - 1
-        if self.start >= self.end:
-            count = len(self._bases)
+        emptied = self.start >= self.end
+        count = len(self._bases) if emptied else bisect_right(self._bases, self.start) - 1
         if count > 0:
-            self._memory.removed(sum(map(len, self._batches[:count])), count)
-            del self._bases[:count], self._batches[:count]
-            gone = bisect_left(self._aborted, self.start, key=lambda found: found.marker_offset)
-            del self._aborted[:gone]
+            self._gone += count
+            self._cut(count)
         return True
 
     def delete(self) -> None:
@@ -159,11 +169,17 @@ class Partition:
         for waiter in self.waiters:
             waiter()
 
+    def _cut(self, count: int) -> None:
+        self._memory.removed(sum(map(len, self._batches[:count])), count)
+        del self._bases[:count], self._batches[:count]
+        over = bisect_left(self._aborted, self.start, key=lambda found: found.marker_offset)
+        del self._aborted[:over]
+
     def _add(self, batch: bytearray, count: int) -> int:
         base = self.end
         batches.place(batch, base)
         self._bases.append(base)
         self._batches.append(batch)
         self.end = base + count
-        self._memory.added(self, base, len(batch))
+        self._memory.added(self, len(batch))
         return base

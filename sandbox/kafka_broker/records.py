@@ -15,7 +15,7 @@ def find(batch: bytearray, timestamp_ms: int | None) -> tuple[int, int]:
     if header.compressed:
         return header.max_timestamp, header.base_offset
     at = _RECORDS_AT
-    for _ in range(header.count):
+    for _ in range(header.records):
         size, at = _varint(batch, at)
         time_delta, fields = _varint(batch, at + 1)  # an attributes byte comes first
         offset_delta, _ = _varint(batch, fields)

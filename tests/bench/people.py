@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any
 
@@ -96,7 +96,6 @@ def profile(number: int) -> Profile:
             "visits": number % 100,
             "last_order": f"order-{number:012d}",
             "city": "Amsterdam",
-            "store": "Kalverstraat 12",
             "tags": ["shoes", "outdoor", "kids"],
         },
         updated_at_ms=REGISTERED_MS,
@@ -143,8 +142,10 @@ def campaign(message_id: str) -> bytes:
     return json.dumps(event).encode()
 
 
-def singles(message_id: str, *, users: int, category: str, priority: str) -> Iterator[bytes]:
-    """Give an event for each of so many users: 500 bytes, filled from the user's attributes."""
+def singles(
+    message_id: str, numbers: Iterable[int], *, category: str, priority: str
+) -> Iterator[bytes]:
+    """Give an event for each of these users: 500 bytes, words filled from the user's profile."""
     event = _event("@ID@", "receipt", category, priority)
     event["audience"] = {"users": ["@USER@"]}
     event["variables"] = {"order": "@USER@"}
@@ -152,7 +153,7 @@ def singles(message_id: str, *, users: int, category: str, priority: str) -> Ite
     missing = 500 - len(json.dumps(event)) - len(message_id) - 13
     event["template"]["data"]["note"] = "x" * missing
     text = json.dumps(event)
-    for number in range(users):
+    for number in numbers:
         user = user_id(number)
         yield text.replace("@ID@", f"{message_id}-{user}").replace("@USER@", user).encode()
 

@@ -2,7 +2,7 @@
 
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from itertools import islice
@@ -15,14 +15,14 @@ from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
 from flows.checkpoint import produce
 from sandbox.processes import Child
 from sandbox.stack import FlowSpec, Stack, is_ready
-from schemas.pipeline import Platform, Priority
+from schemas.pipeline import Priority
 from schemas.settings import Settings
 from schemas.stream import Record
 from tests.bench import people
 from tests.bench.result import BenchError
 
-BULK = (Priority.NORMAL, Priority.LOW)
-FAST = (Priority.CRITICAL, Priority.HIGH)
+ROUTE_BULK = FlowSpec("route", None, (Priority.NORMAL, Priority.LOW))
+ROUTE_FAST = FlowSpec("route", None, (Priority.CRITICAL, Priority.HIGH))
 PARTITIONS = 4
 POLL_S = 0.05
 STEADY_S = 0.6
@@ -35,9 +35,7 @@ PER_PRODUCE = 10_000
 def stand(*, shards: int = 16) -> Iterator[Stack]:
     """Start stores and simulators, in a directory of their own; end all that was started."""
     with tempfile.TemporaryDirectory(prefix="clarion-bench-") as directory:
-        stack = Stack(
-            Path(directory), partial(people.tenant, shards=shards), partitions=PARTITIONS
-        )
+        stack = Stack(Path(directory), partial(people.tenant, shards=shards), partitions=PARTITIONS)
         try:
             stack.start_stores()
             yield stack
@@ -46,14 +44,13 @@ def stand(*, shards: int = 16) -> Iterator[Stack]:
 
 
 @contextmanager
-def running(
-    stack: Stack, name: str, priorities: Sequence[Priority], platform: Platform | None = None
-) -> Iterator[Child]:
-    """Run one flow process of the product; give it when it is ready."""
-    child = stack.start_flow(FlowSpec(name, platform, priorities))
+def running(stack: Stack, *specs: FlowSpec) -> Iterator[list[Child]]:
+    """Run flow processes of the product; give them when all are ready."""
+    children = [stack.start_flow(spec) for spec in specs]
     try:
-        child.wait_until(partial(is_ready, stack.metrics_ports[child.name]))
-        yield child
+        for child in children:
+            child.wait_until(partial(is_ready, stack.metrics_ports[child.name]))
+        yield children
     finally:
         stack.stop_flows()
 

@@ -200,5 +200,3 @@ def run_through_crashes(runner: Runner, **more: Any) -> None:
     runner.run(crash_at=2, after=False, **more)
     runner.run(crash_at=2, after=True, **more)
     runner.run(**more)
-
-

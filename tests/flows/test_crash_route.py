@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from functools import partial
 
 from flow_harness import Runner, Stores, run_through_crashes
 
@@ -18,13 +19,12 @@ EVENTS_EACH = 10
 
 def _register(stores: Stores) -> None:
     profiles = RedisProfiles(RedisClient(stores.redis_url))
-    changes = {
-        f"u{n}": (lambda n: lambda _old: Profile(
-            f"u{n}", 0, devices=(Device("d", Platform.APNS, "ios", f"{n:064x}", 1),)
-        ))(n)
-        for n in range(USERS)
-    }
-    profiles.update_many("acme", 4, changes)
+    profiles.update_many("acme", 4, {f"u{n}": partial(_profile, n) for n in range(USERS)})
+
+
+def _profile(number: int, _old: Profile | None) -> Profile:
+    device = Device("d", Platform.APNS, "ios", f"{number:064x}", 1)
+    return Profile(f"u{number}", 0, devices=(device,))
 
 
 def _event(number: int, category: str) -> Record:
