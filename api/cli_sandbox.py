@@ -15,14 +15,17 @@ def simulators(
     apns_port: int = 0,
     fcm_port: int = 0,
     webpush_port: int = 0,
+    only: str | None = None,
     make_keys: bool = False,
 ) -> None:
     """Serve APNs, FCM and Web Push over TLS, with the keys in DIR, until SIGTERM.
 
-    make_keys makes the keys and certificates first, when DIR has none.
+    only: one of apns, fcm and webpush. make_keys makes the keys and certificates first, when DIR
+    has none.
     """
     from sandbox import keys  # noqa: PLC0415 - what --help need not wait for
     from sandbox.simulators import SimulatorPorts, serve  # noqa: PLC0415 - as above
+    from schemas.pipeline import Platform  # noqa: PLC0415 - as above
 
     if make_keys and not (dir / keys.FCM_FILE).exists():
         keys.make_keys(dir, fcm_url=f"https://{host}:{fcm_port}", names=_names(host))
@@ -30,6 +33,7 @@ def simulators(
         dir,
         SimulatorPorts(apns_port, fcm_port, webpush_port),
         host=host,
+        only=Platform(only) if only else None,
         ready=lambda ports: print(f"ready {ports.apns} {ports.fcm} {ports.webpush}", flush=True),  # noqa: T201 - the line its starter waits for
     )
 

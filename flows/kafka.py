@@ -8,7 +8,7 @@ from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 
 from flows.checkpoint import Checkpoint
-from flows.lanes import positions_of
+from flows.lanes import Lane, positions_of
 from schemas.stream import Batch, Message
 
 PART = "process"  # one partition: a process is one independent dataflow
@@ -19,8 +19,8 @@ BUSY_S = 0.001
 class Waiting(Protocol):
     """A step that holds batches back until something elsewhere has settled."""
 
-    def has_room(self) -> bool:
-        """Tell whether another batch may be read."""
+    def has_room(self, *, urgent: bool) -> bool:
+        """Tell whether another batch may be read, of urgent priorities or of the others."""
         ...
 
     def has_settled(self) -> bool:
@@ -75,14 +75,21 @@ class _SourcePart(StatefulSourcePartition[Batch, None]):
         busy = waiting is not None and waiting.is_busy()
         if source.stopped() and not busy:
             raise StopIteration
-        if source.stopped() or (waiting is not None and not waiting.has_room()):
+        allowed: Callable[[Lane], bool] | None = None
+        if waiting is not None:
+            room = waiting.has_room(urgent=False)
+            if not room:
+                allowed = _is_urgent
+                room = waiting.has_room(urgent=True)
+        if source.stopped() or (waiting is not None and not room):
             # Nothing is read for now: the positions stay, the groups stay joined.
             source.heartbeat(0)
             if not settled:
                 self._awake = datetime.now(UTC) + timedelta(seconds=BUSY_S)
                 return []
             return [self._batch([])]
-        found = self._checkpoint.lanes.read(idle_s=0 if settled else BUSY_S if busy else IDLE_S)
+        idle_s = 0 if settled else BUSY_S if busy else IDLE_S
+        found = self._checkpoint.lanes.read(idle_s=idle_s, allowed=allowed)
         source.heartbeat(len(found[1]) if found else 0)
         if found is None:
             return [self._batch([])] if settled else []
@@ -100,6 +107,10 @@ class _SourcePart(StatefulSourcePartition[Batch, None]):
 
     def snapshot(self) -> None:
         return None
+
+
+def _is_urgent(lane: Lane) -> bool:
+    return lane.urgent
 
 
 class KafkaSink(FixedPartitionedSink[Batch, None]):

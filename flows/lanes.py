@@ -19,6 +19,7 @@ from confluent_kafka import (
     TopicPartition,
 )
 
+from schemas.pipeline import FAST
 from schemas.stream import Message, Position, Positions
 
 STARVATION_S = 1.0  # a lower lane is served at least this often, however busy the higher ones are
@@ -54,6 +55,11 @@ class Lane:
     committed: dict[tuple[str, int], Position] = field(default_factory=dict)
     to_seek: dict[tuple[str, int], int] = field(default_factory=dict)
     served_at: float = 0.0
+
+    @property
+    def urgent(self) -> bool:
+        """Tell whether it reads urgent priorities."""
+        return self.topics[0].rpartition(".")[2] in FAST
 
 
 class Lanes:
@@ -109,14 +115,18 @@ class Lanes:
                 on_lost=partial(self._revoked, lane),
             )
 
-    def read(self, *, idle_s: float) -> tuple[Lane, list[Message]] | None:
+    def read(
+        self, *, idle_s: float, allowed: Callable[[Lane], bool] | None = None
+    ) -> tuple[Lane, list[Message]] | None:
         """Read one batch from the first lane that has any; wait at most idle_s for the first.
 
-        Raises KafkaException when a consumer cannot go on.
+        allowed: which lanes may be read now; all when not given. Raises KafkaException when a consumer cannot go on.
         """
         self._seek()
         now = time.monotonic()
         for lane in self._order(now):
+            if allowed is not None and not allowed(lane):
+                continue
             found = self._good(lane, lane.consumer.consume(self._batch_size, 0))
             if found:
                 lane.served_at = now
@@ -124,6 +134,9 @@ class Lanes:
         if idle_s <= 0:
             return None
         lane = self.lanes[0]
+        if allowed is not None and not allowed(lane):
+            time.sleep(idle_s)
+            return None
         first = lane.consumer.poll(idle_s)
         if first is None:
             return None

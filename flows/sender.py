@@ -32,13 +32,15 @@ Item = tuple[Delivery, Source]
 class _Ticket:
     """One batch under way. answers fill in as they come, by place."""
 
-    __slots__ = ("answers", "items", "left", "positions")
+    __slots__ = ("answers", "is_urgent", "items", "left", "positions")
 
     def __init__(self, items: Sequence[Item], positions: Positions) -> None:
         self.items = items
         self.positions = positions
         self.answers: list[tuple[Answer, int] | None] = [None] * len(items)
         self.left = len(items)
+        # A batch comes from one lane, so one priority.
+        self.is_urgent = bool(items) and items[0][0].priority in FAST
 
     def settled(self) -> list[Settled]:
         return [
@@ -71,14 +73,17 @@ class Sender:
         self._finish_batch = finish_batch
         self._wall_ms = wall_ms
         self._window = window
-        self._todo: deque[tuple[_Ticket, int]] = deque()
+        # Bulk waits while anything urgent does, whatever came first.
+        self._urgent: deque[tuple[_Ticket, int]] = deque()
+        self._bulk: deque[tuple[_Ticket, int]] = deque()
         # Not yet passed on, and passed on but not yet committed; both in order.
         self._pending: deque[_Ticket] = deque()
         self._emitted: deque[_Ticket] = deque()
         self._in_doubt: dict[tuple[str, int], int] = {}
-        # Two counters, as each has one writer: the dataflow's thread and the loop's.
-        self._handed_over = 0
-        self._settled = 0
+        # By bulk and urgent. Counters of two kinds, as each has one writer: the dataflow's
+        # thread and the loop's.
+        self._handed_over = [0, 0]
+        self._settled = [0, 0]
         self._in_flight = metrics.REQUESTS_IN_FLIGHT.labels(sink.platform)
         self._idle: list[asyncio.Future[None]] = []
         self._loop = uvloop.new_event_loop()
@@ -103,9 +108,9 @@ class Sender:
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join(OPEN_TIMEOUT_S)
 
-    def has_room(self) -> bool:
-        """Tell whether another batch may be handed over."""
-        return self._handed_over - self._settled < self._window
+    def has_room(self, *, urgent: bool) -> bool:
+        """Tell whether another batch may be handed over, of urgent priorities or of bulk."""
+        return self._handed_over[urgent] - self._settled[urgent] < self._window
 
     def is_busy(self) -> bool:
         """Tell whether something is under way or waits to be passed on."""
@@ -134,7 +139,7 @@ class Sender:
         if batch.generation != self.generation():
             return []
         self.last_now_ms = batch.now_ms
-        self._in_flight.set(self._handed_over - self._settled)
+        self._in_flight.set(sum(self._handed_over) - sum(self._settled))
         if batch.positions:
             self._hand_over(batch)
         settled: list[Settled] = []
@@ -191,8 +196,9 @@ class Sender:
         ticket.left = len(to_send)
         if to_send:
             self._mark(batch.positions)
-            self._handed_over += len(to_send)
-            self._todo.extend(to_send)
+            is_urgent = ticket.is_urgent
+            self._handed_over[is_urgent] += len(to_send)
+            (self._urgent if is_urgent else self._bulk).extend(to_send)
             self._loop.call_soon_threadsafe(self._wake)
 
     def _was_sent(self, source: Source) -> bool:
@@ -241,21 +247,21 @@ class Sender:
         await self._sink.close()
 
     def _wake(self) -> None:
-        for _ in range(min(len(self._todo), len(self._idle))):
+        for _ in range(min(len(self._urgent) + len(self._bulk), len(self._idle))):
             waiter = self._idle.pop()
             if not waiter.done():
                 waiter.set_result(None)
 
     async def _work(self) -> None:
         """Send one after the other; ``window`` of these run side by side."""
-        todo, send, wall_ms = self._todo, self._sink.send, self._wall_ms
+        urgent, bulk, send, wall_ms = self._urgent, self._bulk, self._sink.send, self._wall_ms
         while True:
-            if not todo:
+            if not urgent and not bulk:
                 waiter = self._loop.create_future()
                 self._idle.append(waiter)
                 await waiter
                 continue
-            ticket, place = todo.popleft()
+            ticket, place = (urgent or bulk).popleft()
             try:
                 answer = await send(ticket.items[place][0])
             except Exception as error:  # noqa: BLE001 - a defect in a sink must stop the worker
@@ -263,4 +269,4 @@ class Sender:
                 return
             ticket.answers[place] = (answer, wall_ms())
             ticket.left -= 1
-            self._settled += 1
+            self._settled[ticket.is_urgent] += 1

@@ -216,12 +216,9 @@ def _rows(step: Step, after: Mapping[str, Profile | None]) -> list[Any]:
                 )
             ]
         return [DeviceRow.removed(tenant, user_id, d, change.reason, change.at_ms) for d in lost]
-    newest_ms = change.at_ms
-    if profile is not None:  # its clock may be ahead of a tombstone's
-        newest_ms = max(newest_ms, profile.updated_at_ms, profile.preferences_at_ms)
     return [
         *(DeviceRow.removed(tenant, user_id, d, USER_REMOVED, change.at_ms) for d in lost),
-        UserRow.of(tenant, user_id, after[user_id], newest_ms),
+        UserRow.of(tenant, user_id, after[user_id], change.at_ms),
     ]
 
 

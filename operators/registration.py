@@ -1,6 +1,7 @@
 """Registrations to changes of profiles: what each message means for its user."""
 
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
@@ -37,8 +38,7 @@ class Removal(NamedTuple):
     """A device is gone: unregistered, its token dead, or taken over by another user.
 
     token: only while the device has this one, and a registration after at_ms survives. Empty when
-    the device was unregistered: that is the last word on it, whatever its clock said when it
-    registered.
+    the device was unregistered: that is the last word on it, whenever it registered.
     """
 
     tenant: str
@@ -93,6 +93,14 @@ def _read(message: Message, model: type[M]) -> M | None:
     return None if value is None else decode(model, value)
 
 
+def _at_ms(message: Message, said: datetime) -> int:
+    """When it happened: as said, but not after Kafka took the record.
+
+    An app's clock may be ahead; nothing that followed it would count until that time had come.
+    """
+    return min(epoch_ms(said), message.timestamp()[1])
+
+
 def _key_of(message: Message, *, parts: int) -> tuple[str, ...]:
     """Take a tombstone's key apart. Raises BadMessageError when no such record can exist."""
     found = split_registry_key(message.key(), parts=parts)
@@ -117,7 +125,7 @@ def _device(message: Message) -> Change:
         platform=said.platform,
         app=said.app,
         token=said.token,
-        registered_at_ms=epoch_ms(said.registered_at),
+        registered_at_ms=_at_ms(message, said.registered_at),
         environment=said.environment,
         locale=said.locale or "",
         p256dh=said.p256dh or "",
@@ -131,7 +139,7 @@ def _user(message: Message) -> Change:
     if said is None:
         tenant, user_id = _key_of(message, parts=2)
         return UserChange(tenant, user_id, None, message.timestamp()[1])
-    return UserChange(said.tenant, said.user_id, said, epoch_ms(said.updated_at))
+    return UserChange(said.tenant, said.user_id, said, _at_ms(message, said.updated_at))
 
 
 def _preferences(message: Message) -> Change:
@@ -139,7 +147,7 @@ def _preferences(message: Message) -> Change:
     if said is None:
         tenant, user_id = _key_of(message, parts=2)
         return PreferenceChange(tenant, user_id, None, message.timestamp()[1])
-    return PreferenceChange(said.tenant, said.user_id, said, epoch_ms(said.updated_at))
+    return PreferenceChange(said.tenant, said.user_id, said, _at_ms(message, said.updated_at))
 
 
 def _death(message: Message) -> Change:

@@ -98,7 +98,7 @@ def _device_row(
     removed: tuple[int | None, str],
 ) -> DeviceRow:
     removed_at_ms, reason = removed
-    is_removal = removed_at_ms is not None
+    at_ms = device.registered_at_ms if removed_at_ms is None else removed_at_ms
     return DeviceRow(
         tenant,
         user_id,
@@ -112,8 +112,7 @@ def _device_row(
         device.registered_at_ms,
         removed_at_ms,
         reason,
-        # A device's clock may be ahead: a removal never has a lower version than what it removes.
-        _version(max(device.registered_at_ms, removed_at_ms or 0), is_removal=is_removal),
+        _version(at_ms, is_removal=removed_at_ms is not None),
     )
 
 

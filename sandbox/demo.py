@@ -32,12 +32,13 @@ DAY_MS = 86_400_000
 WEEK_MS = 7 * DAY_MS
 FLIGHTS_A_DAY = 842  # at least; the first days of 2013
 SECONDS_A_DAY = 9.0  # of wall time for a day of flights
-LEAD_S = 12.0  # for the flows to start, while passengers register
+LEAD_S = 10.0  # for the flows to start, while passengers register
 SLOT_S = 2.0  # of wall time in a slot of the timer wheel
 DRAIN_TIMEOUT_S = 120.0
 REGISTER_TIMEOUT_S = 300.0
 STEADY_S = 1.0
 BATCH = 500
+IN_FLIGHT = 64
 
 
 class DemoError(RuntimeError):
@@ -56,7 +57,9 @@ class Plan(NamedTuple):
 
 def run(plan: Plan, *, as_json: bool, directory: Path | None = None) -> int:
     """Run the demo; give the exit code: 0 when all identities hold, else 1."""
-    console = Console(file=sys.stderr if as_json else sys.stdout)
+    console = Console(
+        file=sys.stderr if as_json else sys.stdout, width=None if sys.stdout.isatty() else 120
+    )
     with _directory(directory) as where:
         result = Demo(plan, where, console).run()
     if as_json:
@@ -108,7 +111,12 @@ class Demo:
         clock = ClockSettings(
             origin_ms=first_ms, wall_origin_ms=wall_ms() + int(LEAD_S * 1_000) + 5_000, speed=speed
         )
-        stack.options = {"clock": clock, "timers": {"slots": 64, "slot_s": SLOT_S * speed}}
+        stack.options = {
+            "clock": clock,
+            "timers": {"slots": 64, "slot_s": SLOT_S * speed},
+            # The simulators share this machine: a longer line in front of them is only latency.
+            "flow": {"in_flight": IN_FLIGHT},
+        }
         settings = stack.start_stores()
         self._bars.advance(bar)
         population = self._population(stack, flights)

@@ -81,6 +81,7 @@ class Stack:
     def __post_init__(self) -> None:
         self._children: list[Child] = []
         self._flows: list[Child] = []
+        self._starting: list[tuple[Child, int]] = []
         self._broker = EmbeddedBroker(self.directory / "kafka", port=self.ports.kafka)
         self._valkey = EmbeddedValkey(self.directory / "redis", port=self.ports.redis)
         self.simulator_ports: dict[Platform, int] = {}
@@ -108,12 +109,15 @@ class Stack:
             *("--port", str(clickhouse_port)),
             *("--data-dir", str(self.directory / "clickhouse")),
         )
-        self._python(
-            "simulators",
-            simulators[Platform.WEBPUSH],
-            *("api", "sandbox", "simulators", "--dir", str(self.keys.directory)),
-            *(part for p in Platform for part in (f"--{p}-port", str(simulators[p]))),
-        )
+        for platform, port in simulators.items():
+            self._python(
+                f"simulator-{platform}",
+                port,
+                *("api", "sandbox", "simulators", "--dir", str(self.keys.directory)),
+                *("--only", platform, f"--{platform}-port", str(port)),
+            )
+        for child, port in self._starting:
+            child.wait_until(partial(accepts, port))
         self.settings = load_settings(
             kafka={
                 "bootstrap": bootstrap,
@@ -228,7 +232,7 @@ class Stack:
         )
         self._children.append(child)
         child.start()
-        child.wait_until(lambda: accepts(port))
+        self._starting.append((child, port))
 
     def _write_tenant(self, keys: SandboxKeys) -> None:
         content = self.tenant(keys)

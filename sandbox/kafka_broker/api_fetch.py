@@ -70,16 +70,20 @@ class Fetch:
 
     async def wait(self) -> Writer:
         """Wait for enough data, an error or the end of the client's patience, then answer."""
-        loop = self._broker.loop
         partitions = [w.partition for _, wishes in self._topics for w in wishes if w.partition]
-        until = loop.time() + self.wait_s
-        changed = asyncio.Event()
-        timer = loop.call_at(until, changed.set)
+        changed, patient = asyncio.Event(), True
+
+        def give_up() -> None:
+            nonlocal patient  # the clock will not do: a timer may ring a little early
+            patient = False
+            changed.set()
+
+        timer = self._broker.loop.call_later(self.wait_s, give_up)
         for partition in partitions:
             partition.waiters.add(changed.set)
         try:
             found = None
-            while found is None and loop.time() < until:
+            while found is None and patient:
                 await changed.wait()
                 changed.clear()
                 found = self.read()

@@ -17,16 +17,16 @@ from tests.bench import (
     outcomes_flow,
     report,
     route,
-    sinks,
+    sink_benches,
 )
 from tests.bench.result import Measure, Plan, Result
 
 BENCHES: Mapping[str, Measure] = {
     "route": route.measure,
     "route_single_events": route.measure_singles,
-    "sink_apns": sinks.measure_apns,
-    "sink_fcm": sinks.measure_fcm,
-    "sink_webpush": sinks.measure_webpush,
+    "sink_apns": sink_benches.measure_apns,
+    "sink_fcm": sink_benches.measure_fcm,
+    "sink_webpush": sink_benches.measure_webpush,
     "outcomes": outcomes_flow.measure,
     "exactly_once": exactly_once.measure,
     "idle_latency_critical": idle_latency.measure,

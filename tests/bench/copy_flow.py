@@ -62,7 +62,7 @@ def main() -> None:
         committer = KafkaTransaction(lanes, copy.client_options, transactional_id="bench-copy")
     else:
         committer = KafkaFlush(lanes, copy.client_options)
-    checkpoint = Checkpoint(lanes, committer)
+    checkpoint = Checkpoint("copy", lanes, committer)
     run_main(  # type: ignore[no-untyped-call]  # bytewax has no types here
         build(copy, checkpoint, stop), epoch_interval=timedelta(milliseconds=copy.epoch_ms)
     )

@@ -2,17 +2,18 @@
 
 import socket
 import struct
-from collections.abc import Callable, Iterator, Sequence
+import sys
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, Producer
 
+from sandbox.processes import Child, accepts
+
 PATIENCE_S = 30.0
 QUIET = {"log_level": 0}
-NOT_COMPACT = -1
-
-Client = Callable[..., Any]
 
 
 def producer(bootstrap: str, **options: Any) -> Producer:
@@ -28,6 +29,7 @@ def consumer(bootstrap: str, group: str, **options: Any) -> Consumer:
         "enable_auto_commit": False,
         "heartbeat_interval_ms": 100,
         "fetch_queue_backoff_ms": 5,
+        "fetch_wait_max_ms": 50,
     }
     return Consumer(_settings(bootstrap, defaults | options))
 
@@ -72,6 +74,18 @@ def values_until(client: Consumer, last: bytes) -> list[bytes]:
     while found[-1] != last:
         found.append(read(client, 1)[0].value())
     return found
+
+
+def start_broker(directory: Path, port: int, *options: str) -> Child:
+    """Start a broker of the test's own."""
+    child = Child(
+        "kafka",
+        [sys.executable, "-m", "sandbox.kafka_broker", "--port", str(port), *options],
+        log=directory / "broker.log",
+    )
+    child.start()
+    child.wait_until(lambda: accepts(port))
+    return child
 
 
 class Bare:

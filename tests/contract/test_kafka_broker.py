@@ -48,7 +48,7 @@ def test_records_come_back_as_they_went(
 
 def test_unknown_topics_are_not_made(bootstrap: str, unique: str) -> None:
     """Neither producing nor asking makes a topic."""
-    client = producer(bootstrap, message_timeout_ms=5_000)
+    client = producer(bootstrap, topic_metadata_propagation_max_ms=0)
     errors: list[KafkaError] = []
     client.produce(unique, b"x", on_delivery=lambda error, _message: errors.append(error))
     client.flush(PATIENCE_S)
@@ -63,7 +63,7 @@ def test_unknown_topics_are_not_made(bootstrap: str, unique: str) -> None:
     ("topic", "code"),
     [
         (NewTopic("taken"), "TOPIC_ALREADY_EXISTS"),
-        (NewTopic("no/slash"), "INVALID_TOPIC_EXCEPTION"),
+        (NewTopic("no/slash"), "TOPIC_EXCEPTION"),
         (NewTopic("zero", num_partitions=0), "INVALID_PARTITIONS"),
         (NewTopic("many", num_partitions=30_000), "POLICY_VIOLATION"),
         (NewTopic("wide", replication_factor=2), "INVALID_REPLICATION_FACTOR"),
@@ -79,7 +79,7 @@ def test_bad_topics_are_refused(bootstrap: str, topic: NewTopic, code: str) -> N
     before = set(admin.list_topics(timeout=10).topics)
     with pytest.raises(KafkaException) as raised:
         admin.create_topics([topic])[topic.topic].result(10)
-    assert raised.value.args[0].name() in {code, code.removesuffix("_EXCEPTION")}
+    assert raised.value.args[0].name() == code
     assert set(admin.list_topics(timeout=10).topics) == before
 
 
@@ -228,8 +228,9 @@ def test_a_fetch_ends_when_its_time_is_up(
     """Without data an empty answer comes after max_wait_ms."""
     make_topics(unique, partitions=1)
     with bare(bootstrap) as by_hand:
-        answer = by_hand.ask(FETCH, 4, fetch_body(unique, (0, 0), wait_ms=20))
-    assert fetched(answer, unique)[0] == (0, 0, b"")
+        for wait_ms in range(1, 21):  # whatever the rounding of the loop's timers
+            answer = by_hand.ask(FETCH, 4, fetch_body(unique, (0, 0), wait_ms=wait_ms))
+            assert fetched(answer, unique)[0] == (0, 0, b"")
 
 
 def test_a_waiting_fetch_learns_of_a_deleted_topic(
@@ -251,7 +252,7 @@ def test_the_end_of_a_partition_is_told(
     """enable.partition.eof gives an event at the end, an empty partition's included."""
     make_topics(unique, partitions=2)
     send(producer(bootstrap), unique, [b"a", b"b"], partition=0)
-    reader = consumer(bootstrap, unique, enable_partition_eof=True, fetch_wait_max_ms=50)
+    reader = consumer(bootstrap, unique, enable_partition_eof=True)
     reader.subscribe([unique])
     ends: dict[int, int] = {}
     while len(ends) < 2:
@@ -297,7 +298,7 @@ def test_compacted_topics_keep_the_last_value_of_each_key(
         for key in range(20):
             client.produce(unique, b"%d" % turn, b"%d" % key)
     assert client.flush(PATIENCE_S) == 0
-    reader = consumer(bootstrap, unique, enable_partition_eof=True, fetch_wait_max_ms=20)
+    reader = consumer(bootstrap, unique, enable_partition_eof=True)
     reader.assign([TopicPartition(unique, 0, OFFSET_BEGINNING)])
     last: dict[bytes, bytes] = {}
     while (message := reader.poll(PATIENCE_S)) is not None and message.error() is None:

@@ -91,7 +91,7 @@ class Stores:
             redis={"url": self.redis_url},
             tenants_dir=self._tenants,
             flow={"epoch_ms": 20, "batch_size": 50},
-            timers={"slots": 8, "slot_s": 1.0},
+            timers={"slots": 8, "slot_s": 0.5},
             **more,
         )
 

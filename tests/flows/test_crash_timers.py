@@ -29,10 +29,10 @@ def test_each_timer_fires_once_over_crashes(stores: Stores) -> None:
 
 
 def test_a_timer_beyond_one_lap_goes_round_and_fires_in_time(stores: Stores) -> None:
-    """A timer due after a whole lap of 8 seconds waits, and is not fired with its slot's first."""
+    """A timer due after a whole lap of 4 seconds waits, and is not fired with its slot's first."""
     now = wall_ms()
-    late = now + 9_500
-    stores.put([_timer(stores, "soon", late - 8_000), _timer(stores, "late", late)])
+    late = now + 4_700
+    stores.put([_timer(stores, "soon", late - 4_000), _timer(stores, "late", late)])
     fired_at: dict[bytes, int] = {}
 
     def both_fired() -> bool:
@@ -47,7 +47,7 @@ def test_a_timer_beyond_one_lap_goes_round_and_fires_in_time(stores: Stores) -> 
 
 def test_a_slot_missed_while_down_is_read_at_once(stores: Stores) -> None:
     """A timer whose slot passed before the flow started fires without waiting for the next lap."""
-    stores.put([_timer(stores, "missed", wall_ms() - 6_500)])
+    stores.put([_timer(stores, "missed", wall_ms() - 3_300)])
     Runner(stores.settings(), "timers").run(until=lambda: bool(stores.read(TARGET)))
     assert stores.read(TARGET) == [b"missed"]
 

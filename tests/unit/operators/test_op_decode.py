@@ -83,7 +83,7 @@ def test_locales_are_found_under_one_spelling() -> None:
 
 
 def test_a_locale_without_an_image_takes_the_base_image() -> None:
-    """image and url are replaced only when given."""
+    """Image and url are replaced only when given."""
     content = {"title": "Hi", "image": "https://x.example/i", "locales": {"de": {"title": "Ho"}}}
     assert one(event(content=content)).draft.notice.texts["de"].image == "https://x.example/i"
 
