@@ -16,6 +16,7 @@ GROUPS = {
     "up": "Run everything on this machine.",
     "flows": "Run, list and draw the dataflows.",
     "events": "Send and check events.",
+    "api": "Take events over HTTP.",
     "sandbox": "Run the provider simulators.",
     "config": "Check settings and tenants.",
     "schemas": "List and export the wire contracts.",

@@ -27,6 +27,7 @@ def send(
     bootstrap: Annotated[
         str | None, Parameter(help="host:port; else CLARION_KAFKA__BOOTSTRAP")
     ] = None,
+    api: Annotated[str | None, Parameter(help="send over HTTP instead, to this URL")] = None,
 ) -> None:
     """Put one event on its topic and print its id once Kafka has it."""
     from uuid import uuid4  # noqa: PLC0415 - what --help need not wait for
@@ -47,7 +48,7 @@ def send(
         "audience": audience,
         "content": {"title": title, "body": body},
     }
-    print(_produce(event, bootstrap))  # noqa: T201 - a command's output
+    print(_post(event, api) if api else _produce(event, bootstrap))  # noqa: T201 - a command's output
 
 
 @app.command
@@ -73,6 +74,20 @@ def produce(
                 raise CommandError(f"{file}:{number}: {error}") from error
     for event in events:
         print(_produce_checked(event, bootstrap))  # noqa: T201 - a command's output
+
+
+def _post(event: dict[str, Any], api: str) -> str:
+    import httpx  # noqa: PLC0415 - what --help need not wait for
+
+    try:
+        answer = httpx.post(f"{api.rstrip('/')}/v1/events", json=event, timeout=PRODUCE_TIMEOUT_S)
+        body = answer.json()
+    except (httpx.HTTPError, ValueError) as error:
+        raise CommandError(f"{api}: {error}") from error
+    if answer.status_code != httpx.codes.ACCEPTED:
+        raise CommandError(f"{api}: {answer.status_code}: {body.get('detail', body)}")
+    event_id: str = body["id"]
+    return event_id
 
 
 def _produce(event: dict[str, Any], bootstrap: str | None) -> str:

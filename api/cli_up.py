@@ -19,6 +19,7 @@ def up(
     apns_port: int = 8443,
     fcm_port: int = 8444,
     webpush_port: int = 8445,
+    api_port: int = 8080,
     dir: Annotated[Path | None, Parameter(help="keep data and logs here")] = None,  # noqa: A002 - the option is called --dir
 ) -> None:
     """Start stores, provider simulators and every flow, and keep them until Ctrl-C.
@@ -36,6 +37,7 @@ def up(
         apns=apns_port,
         fcm=fcm_port,
         webpush=webpush_port,
+        api=api_port,
     )
     try:
         run(ports, directory=dir)

@@ -198,7 +198,9 @@ class Lanes:
                     _raise_if_final(error)
         return good
 
-    def _assigned(self, lane: Lane, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
+    def _assigned(
+        self, lane: Lane, _consumer: Consumer, partitions: list[TopicPartition]
+    ) -> None:
         for tp in lane.consumer.committed(partitions, COMMITTED_TIMEOUT_S):
             if tp.offset >= 0:
                 lane.committed[tp.topic, tp.partition] = Position(tp.offset, tp.metadata or "")

@@ -16,7 +16,7 @@ from operators.registry_rows import DeviceRow, UserRow
 from schemas.tenant import Tenant
 from state.profiles import Device, Profile, Profiles
 from state.segments import EVERYONE, Segments
-from state.tokens import Tokens
+from state.tokens import TokenClaim, Tokens
 
 TAKEN_OVER = "taken_over"
 USER_REMOVED = "user_removed"
@@ -74,30 +74,35 @@ class WriteProfiles:
         return [row for step in steps for row in _rows(step, after)]
 
     def _settle_tokens(self, tenant: str, changes: list[Change]) -> list[Change]:
-        """Claim the tokens of all registrations; those whose token is another's lose it at once."""
-        claims = [
-            (c.device.token, c.user_id, c.device.device_id, c.device.registered_at_ms)
-            for c in changes
-            if isinstance(c, Registration)
-        ]
-        if not claims:
+        """Claim the tokens of all registrations; who loses one, or comes too late, is removed.
+
+        One claim a token: of a token that moves twice within a batch, a replay could not tell
+        whom it left first.
+        """
+        best: dict[str, TokenClaim] = {}
+        for change in changes:
+            if isinstance(change, Registration):
+                claim = _claim(change)
+                if claim.token not in best or claim.at_ms > best[claim.token].at_ms:
+                    best[claim.token] = claim
+        if not best:
             return changes
-        answers = iter(self._tokens.claim_many(tenant, claims))
+        answers = dict(zip(best, self._tokens.claim_many(tenant, [*best.values()]), strict=True))
         settled: list[Change] = []
         for change in changes:
             if not isinstance(change, Registration):
                 settled.append(change)
                 continue
-            claim = next(answers)
-            at_ms = change.device.registered_at_ms
-            token = change.device.token
-            if claim.won:
-                if claim.previous is not None:
-                    settled.append(Removal(tenant, *claim.previous, token, at_ms, TAKEN_OVER))
-                settled.append(change)
-            else:  # the device is left without a token, whatever it had before
-                owner = (change.user_id, change.device.device_id)
-                settled += [change, Removal(tenant, *owner, token, at_ms, TAKEN_OVER)]
+            own, winner = _claim(change), best[change.device.token]
+            answer = answers[own.token]
+            if not answer.won or own[1:3] != winner[1:3]:
+                settled += [change, Removal(tenant, *own[1:3], own.token, own.at_ms, TAKEN_OVER)]
+                continue
+            if answer.previous is not None:
+                settled.append(
+                    Removal(tenant, *answer.previous, own.token, winner.at_ms, TAKEN_OVER)
+                )
+            settled.append(change)
         return settled
 
     def _write_segments(
@@ -148,6 +153,11 @@ class _Fold:
         for change in self._changes:
             profile = with_change(profile, change)
         return profile
+
+
+def _claim(change: Registration) -> TokenClaim:
+    device = change.device
+    return TokenClaim(device.token, change.user_id, device.device_id, device.registered_at_ms)
 
 
 def _folded(

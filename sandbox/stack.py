@@ -65,6 +65,7 @@ class Ports:
     apns: int = 0
     fcm: int = 0
     webpush: int = 0
+    api: int = 0
 
 
 @dataclass
@@ -147,6 +148,22 @@ class Stack:
         """Start every flow; await_flows() then waits."""
         for spec in self.flows:
             self.start_flow(spec)
+
+    def start_api(self) -> str:
+        """Start the HTTP door and wait until it listens. Returns its URL."""
+        if self.settings is None:
+            raise RuntimeError("start_stores() comes first")
+        port = claim_port("api", self.ports.api)
+        child = Child(
+            "api",
+            [sys.executable, "-m", "api", "api", "--port", str(port)],
+            log=self.directory / "logs" / "api.log",
+            env=self._environment(as_environment(self.settings)),
+        )
+        self._children.append(child)
+        child.start()
+        child.wait_until(partial(accepts, port))
+        return f"http://127.0.0.1:{port}"
 
     def await_flows(self) -> None:
         """Wait until all flows are ready. Raises StartError."""

@@ -39,8 +39,9 @@ def up(ports: Ports, *, directory: Path | None) -> None:
                 return
             stack.launch_flows()
             _register(stack)
+            api = stack.start_api()
             stack.await_flows()
-            console.print(_addresses(stack), highlight=False, soft_wrap=True)
+            console.print(_addresses(stack, api), highlight=False, soft_wrap=True)
             while not stop.wait(WATCH_S):
                 failed = stack.failed()
                 if failed:
@@ -68,7 +69,7 @@ def _register(stack: Stack) -> None:
         raise StartError("the broker did not take the registrations")
 
 
-def _addresses(stack: Stack) -> str:
+def _addresses(stack: Stack, api: str) -> str:
     if stack.settings is None:
         raise RuntimeError("the stores are started by now")
     settings = stack.settings
@@ -89,6 +90,7 @@ def _addresses(stack: Stack) -> str:
   kafka            {bootstrap}
   redis            {settings.redis.url}
   clickhouse       {clickhouse}
+  api              {api}/docs
 {simulators}
 {metrics}
   logs             {stack.directory / "logs"}

@@ -11,6 +11,7 @@ from sandbox.kafka_broker.errors import Code
 from sandbox.kafka_broker.partition import Aborted, Partition, Slice
 
 MAX_BYTES = 57_671_680  # Kafka's fetch.max.bytes (55 MiB), whatever a client asks
+MAX_WAIT_S = 300.0  # likewise: an empty answer is always a right one
 _LIMITS = Struct(">iiiib")
 _SESSION = Struct(">ii")
 # Partition, then from version 9 the leader's epoch, the offset, from 5 the log start, the limit.
@@ -53,7 +54,7 @@ class Fetch:
         _replica, wait_ms, self._min_bytes, max_bytes, isolation = body.unpack(_LIMITS)
         self._max_bytes = min(max_bytes, MAX_BYTES)
         self._committed = isolation == 1
-        self.wait_s = wait_ms / 1_000
+        self.wait_s = min(wait_ms / 1_000, MAX_WAIT_S)
         self.session_id = body.unpack(_SESSION)[0] if version >= 7 else 0
         self._topics = body.topics(lambda topic: _read_wish(broker, body, version, topic))
         self._failed = False

@@ -46,9 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if warning := machine.warning(described):
         log.print(f"warning: {warning}", style="yellow")
     plan = Plan(repeats=options.repeats, quick=options.quick)
-    results = [
-        result for name in options.only or BENCHES for result in _measured(name, plan, log)
-    ]
+    results = [result for name in options.only or BENCHES for result in _measured(name, plan, log)]
     if options.markdown:
         command = " ".join(["python -m tests.bench", *(sys.argv[1:] if argv is None else argv)])
         print(report.markdown(described, results, command))  # noqa: T201 - the program's answer

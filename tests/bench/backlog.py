@@ -17,9 +17,10 @@ from schemas.stream import Record
 from schemas.topics import DELIVERIES, EVENTS, OUTCOMES
 from state.redis_client import RedisClient
 from tests.bench import people
+from tests.bench.arrivals import Ends
 from tests.bench.machine import peak_rss_mb
 from tests.bench.result import BenchError, Plan, Result, middle
-from tests.bench.stand import ROUTE_BULK, Ends, load, running, settings_of, stand
+from tests.bench.stand import ROUTE_BULK, load, running, settings_of, stand
 
 USERS = 20_000
 RECORD_BYTES = 500

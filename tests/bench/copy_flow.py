@@ -43,9 +43,7 @@ def build(copy: Copy, checkpoint: Checkpoint, stop: threading.Event) -> Dataflow
     )
     flow = Dataflow("copy")
     records = op.input("source", flow, source)
-    op.output(
-        "sink", to_process("process", apply("copy", records, copied)), KafkaSink(checkpoint)
-    )
+    op.output("sink", to_process("process", apply("copy", records, copied)), KafkaSink(checkpoint))
     return flow
 
 

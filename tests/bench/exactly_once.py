@@ -7,10 +7,11 @@ from itertools import repeat
 from sandbox.processes import Child
 from sandbox.stack import Stack
 from schemas.stream import Record
+from tests.bench.arrivals import Ends, read_since, watch
 from tests.bench.copy_flow import Copy
 from tests.bench.machine import peak_rss_mb
 from tests.bench.result import BenchError, Plan, Result, middle, ratio
-from tests.bench.stand import Ends, load, make_topics, read_since, settings_of, stand, watch
+from tests.bench.stand import load, make_topics, settings_of, stand
 
 EPOCH_MS = 50
 RECORD_BYTES = 500

@@ -12,9 +12,10 @@ from schemas.pipeline import Outcome, Platform, Priority
 from schemas.topics import EVENTS, OUTCOMES
 from state.redis_client import RedisClient
 from tests.bench import people
+from tests.bench.arrivals import Ends, messages_since, watch
 from tests.bench.machine import peak_rss_mb
 from tests.bench.result import BenchError, Plan, Result, middle
-from tests.bench.stand import ROUTE_FAST, Ends, messages_since, running, settings_of, stand, watch
+from tests.bench.stand import ROUTE_FAST, running, settings_of, stand
 
 USERS = 2_000
 WARM_UP = 20

@@ -12,10 +12,11 @@ from schemas.stream import Record
 from schemas.topics import OUTCOMES
 from sinks.clickhouse import INSERT_SETTINGS, connect
 from sinks.outcome_blocks import COLUMNS, prepare
+from tests.bench.arrivals import watch
 from tests.bench.machine import cpu_s, peak_rss_mb
 from tests.bench.outcomes_insert import _log
 from tests.bench.result import BenchError, Plan, Result, middle, ratio
-from tests.bench.stand import load, running, settings_of, stand, watch
+from tests.bench.stand import load, running, settings_of, stand
 
 INSERT_ROWS = 50_000
 OUTCOMES_FLOW = FlowSpec("outcomes", None, tuple(Priority))
@@ -65,11 +66,11 @@ def measure(plan: Plan) -> list[Result]:
 
 
 def _count(client: Client, topic: str) -> int:
-    found: int = client.query(
+    answer = client.query(
         "SELECT count() FROM outcomes WHERE kafka_topic = {topic:String}",
         parameters={"topic": topic},
-    ).first_row[0]
-    return found
+    )
+    return int(answer.result_rows[0][0])
 
 
 def _bare(settings: Settings, values: list[bytes], turn: int) -> float:

@@ -8,21 +8,11 @@ from schemas.stream import Record
 from schemas.topics import CHUNKS, DELIVERIES, EVENTS
 from state.redis_client import RedisClient
 from tests.bench import people
+from tests.bench.arrivals import Ends, read_since, watch
 from tests.bench.machine import cpu_s, peak_rss_mb
 from tests.bench.result import BenchError, Plan, Result, middle, ratio
 from tests.bench.route_bare import BareRoute, Campaign
-from tests.bench.stand import (
-    ROUTE_BULK,
-    ROUTE_FAST,
-    TIMEOUT_S,
-    Ends,
-    load,
-    read_since,
-    running,
-    settings_of,
-    stand,
-    watch,
-)
+from tests.bench.stand import ROUTE_BULK, ROUTE_FAST, TIMEOUT_S, load, running, settings_of, stand
 
 USERS_PER_SHARD = 782  # of 200,000 in 256 shards: no shard has more than a chunk holds
 CHUNK_POLL_S = 0.01
