@@ -15,7 +15,7 @@ from flows.checkpoint import Checkpoint, KafkaTransaction
 from flows.clock import Clock, business_clock
 from flows.config import load_tenants
 from flows.kafka import KafkaSource
-from flows.lanes import Lanes
+from flows.lanes import LanePlan, Lanes
 from flows.observe import Observer
 from flows.timer_wheel import Wheel
 from operators.encode import Encode
@@ -25,6 +25,7 @@ from schemas.tenant import Tenant
 from state.redis_client import RedisClient
 
 LONGEST_TRANSACTION_S = 60.0
+MAX_BATCH = 100_000
 
 
 @dataclass
@@ -72,28 +73,30 @@ class Composer:
     def lanes_by_priority(
         self,
         name: str,
-        topics_of: Callable[[Priority], Sequence[str]],
-        *,
-        batch_size: int | None = None,
+        topics_of: Mapping[str, Callable[[Priority], str]],
+        batch_sizes: Mapping[str, int],
     ) -> Lanes:
-        """Make one lane per priority served, most urgent first."""
+        """Make lanes for each priority served, most urgent first.
+
+        topics_of, batch_sizes: by the suffix of the lane's consumer group, "" for none.
+        """
         served = [p for p in Priority if p in self.settings.flow.priorities]
-        return Lanes(
-            [(self.group(f"{name}.{priority}"), topics_of(priority)) for priority in served],
-            self.kafka(),
-            instance=self.settings.kafka.instance,
-            batch_size=min(batch_size or 1_000_000, self.settings.flow.batch_size),
-        )
+        plans = [
+            LanePlan(
+                self.group(f"{name}{suffix}.{priority}"),
+                [topic_of(priority)],
+                rank,
+                min(batch_sizes.get(suffix, MAX_BATCH), self.settings.flow.batch_size),
+            )
+            for rank, priority in enumerate(served)
+            for suffix, topic_of in topics_of.items()
+        ]
+        return Lanes(plans, self.kafka(), instance=self.settings.kafka.instance)
 
     def one_lane(self, name: str, topics: Sequence[str], **more: Any) -> Lanes:
         """Make one lane over all topics of a flow."""
-        return Lanes(
-            [(self.group(name), topics)],
-            self.kafka(),
-            instance=self.settings.kafka.instance,
-            batch_size=self.settings.flow.batch_size,
-            **more,
-        )
+        plan = LanePlan(self.group(name), topics, 0, self.settings.flow.batch_size)
+        return Lanes([plan], self.kafka(), instance=self.settings.kafka.instance, **more)
 
     def transactional(self, name: str, lanes: Lanes) -> Checkpoint:
         """Make a checkpoint that commits in Kafka transactions."""

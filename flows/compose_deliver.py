@@ -26,7 +26,7 @@ def make_deliver(composer: Composer, platform: Platform) -> Process:
     """Make the flow from a platform's deliveries to its provider."""
     name = f"deliver.{platform}"
     lanes = composer.lanes_by_priority(
-        name, lambda p: (topics.DELIVERIES[platform, p],), batch_size=DELIVER_BATCH
+        name, {"": lambda priority: topics.DELIVERIES[platform, priority]}, {"": DELIVER_BATCH}
     )
     checkpoint = composer.transactional(name, lanes)
     settle = Settle(composer.tenants)

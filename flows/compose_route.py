@@ -20,10 +20,17 @@ from state.profiles import RedisProfiles
 from state.rates import Leases, RedisRates
 from state.segments import RedisSegments
 
+CHUNKS_AT_ONCE = 4
+
 
 def make_route(composer: Composer) -> Process:
     """Make the flow from events to deliveries."""
-    lanes = composer.lanes_by_priority("route", lambda p: (topics.EVENTS[p], topics.CHUNKS[p]))
+    # Chunks have lanes of their own, as one of them is a thousand users.
+    lanes = composer.lanes_by_priority(
+        "route",
+        {"": topics.EVENTS.__getitem__, ".chunks": topics.CHUNKS.__getitem__},
+        {".chunks": CHUNKS_AT_ONCE},
+    )
     checkpoint = composer.transactional("route", lanes)
     redis, tenants = composer.redis, composer.tenants
     parts = route.RouteParts(

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from confluent_kafka import (
     OFFSET_BEGINNING,
@@ -22,6 +22,8 @@ from confluent_kafka import (
 from schemas.pipeline import FAST
 from schemas.stream import Message, Position, Positions
 
+STEP = 250  # records read in one call; between calls the batch's bytes are counted
+MAX_BATCH_BYTES = 262_144  # an event may list a thousand users: what a batch holds stays bounded
 STARVATION_S = 1.0  # a lower lane is served at least this often, however busy the higher ones are
 SEEK_TIMEOUT_S = 5.0
 COMMITTED_TIMEOUT_S = 30.0
@@ -44,13 +46,24 @@ CONSUMER_DEFAULTS: dict[str, Any] = {
 RevokeHook = Callable[[], None]
 
 
+class LanePlan(NamedTuple):
+    """A lane to open. rank: lower is more urgent; lanes of one rank take turns.
+
+    batch_size: records read at once, at most; small where one record stands for many users.
+    """
+
+    group: str
+    topics: Sequence[str]
+    rank: int = 0
+    batch_size: int = 2_000
+
+
 @dataclass(slots=True)
 class Lane:
     """One consumer group over some topics."""
 
     index: int
-    topics: Sequence[str]
-    group: str
+    plan: LanePlan
     consumer: Consumer
     committed: dict[tuple[str, int], Position] = field(default_factory=dict)
     to_seek: dict[tuple[str, int], int] = field(default_factory=dict)
@@ -59,30 +72,28 @@ class Lane:
     @property
     def urgent(self) -> bool:
         """Tell whether it reads urgent priorities."""
-        return self.topics[0].rpartition(".")[2] in FAST
+        return self.plan.topics[0].rpartition(".")[2] in FAST
 
 
 class Lanes:
     """Reads batches from lanes in order of priority.
 
-    lanes: (group, topics) pairs, most urgent first. settings: librdkafka options, at least
+    plans: most urgent first. settings: librdkafka options, at least
     ``bootstrap.servers``. tells_end: call on_end(topic, partition) whenever one was read to its
     end. Nothing connects before ``open``.
     """
 
     def __init__(
         self,
-        lanes: Sequence[tuple[str, Sequence[str]]],
+        plans: Sequence[LanePlan],
         settings: Mapping[str, Any],
         *,
         instance: str,
-        batch_size: int = 2_000,
         tells_end: bool = False,
     ) -> None:
-        self._plan = lanes
+        self._plans = plans
         self._settings = settings
         self._instance = instance
-        self._batch_size = batch_size
         self._tells_end = tells_end
         self.on_end: Callable[[str, int], None] = lambda _topic, _partition: None
         self._on_revoke: RevokeHook = lambda: None
@@ -96,20 +107,20 @@ class Lanes:
     ) -> None:
         """Join the groups. on_revoke runs before any partition is given up."""
         self._on_revoke, self._on_assign = on_revoke, on_assign
-        for index, (group, topics) in enumerate(self._plan):
+        for index, plan in enumerate(self._plans):
             consumer = Consumer(
                 CONSUMER_DEFAULTS
                 | dict(self._settings)
                 | {
-                    "group.id": group,
+                    "group.id": plan.group,
                     "group.instance.id": self._instance,
                     "enable.partition.eof": self._tells_end,
                 }
             )
-            lane = Lane(index, topics, group, consumer)
+            lane = Lane(index, plan, consumer)
             self.lanes.append(lane)
             consumer.subscribe(
-                list(topics),
+                list(plan.topics),
                 on_assign=partial(self._assigned, lane),
                 on_revoke=partial(self._revoked, lane),
                 on_lost=partial(self._revoked, lane),
@@ -120,14 +131,15 @@ class Lanes:
     ) -> tuple[Lane, list[Message]] | None:
         """Read one batch from the first lane that has any; wait at most idle_s for the first.
 
-        allowed: which lanes may be read now; all when not given. Raises KafkaException when a consumer cannot go on.
+        allowed: which lanes may be read now; all when not given.
+        Raises KafkaException when a consumer cannot go on.
         """
         self._seek()
         now = time.monotonic()
         for lane in self._order(now):
             if allowed is not None and not allowed(lane):
                 continue
-            found = self._good(lane, lane.consumer.consume(self._batch_size, 0))
+            found = self._fill(lane, [])
             if found:
                 lane.served_at = now
                 return lane, found
@@ -140,7 +152,8 @@ class Lanes:
         first = lane.consumer.poll(idle_s)
         if first is None:
             return None
-        found = self._good(lane, [first, *lane.consumer.consume(self._batch_size - 1, 0)])
+        found = self._fill(lane, [first])
+        lane.served_at = now
         return (lane, found) if found else None
 
     def rewind(self) -> None:
@@ -170,9 +183,24 @@ class Lanes:
             lane.consumer.close()
         self.lanes = []
 
+    def _fill(self, lane: Lane, messages: list[Any]) -> list[Message]:
+        """Read on in steps until the batch is full in records or bytes, or nothing is there."""
+        limit = lane.plan.batch_size
+        size_bytes = sum(map(len, messages))
+        while len(messages) < limit and size_bytes < MAX_BATCH_BYTES:
+            wanted = min(STEP, limit - len(messages))
+            more = lane.consumer.consume(wanted, 0)
+            messages += more
+            size_bytes += sum(map(len, more))
+            if len(more) < wanted:
+                break
+        return self._good(lane, messages)
+
     def _order(self, now: float) -> list[Lane]:
-        starving = [lane for lane in self.lanes[1:] if now - lane.served_at > STARVATION_S]
-        return [*starving, *self.lanes] if starving else self.lanes
+        """Give the starving lanes, then all by rank; of one rank, the longest unserved first."""
+        lanes = sorted(self.lanes, key=lambda lane: (lane.plan.rank, lane.served_at))
+        starving = [lane for lane in lanes[1:] if now - lane.served_at > STARVATION_S]
+        return [*starving, *lanes] if starving else lanes
 
     @staticmethod
     def _lane_lag(lane: Lane) -> int:
@@ -198,9 +226,7 @@ class Lanes:
                     _raise_if_final(error)
         return good
 
-    def _assigned(
-        self, lane: Lane, _consumer: Consumer, partitions: list[TopicPartition]
-    ) -> None:
+    def _assigned(self, lane: Lane, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
         for tp in lane.consumer.committed(partitions, COMMITTED_TIMEOUT_S):
             if tp.offset >= 0:
                 lane.committed[tp.topic, tp.partition] = Position(tp.offset, tp.metadata or "")

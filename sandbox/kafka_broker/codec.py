@@ -109,6 +109,11 @@ class Reader:
 
         return self.array(tagged)
 
+    def many(self, form: Struct) -> list[tuple[Any, ...]]:
+        """Read an array of fixed fields, each item in one go (in non-flexible versions)."""
+        count = self.i32()
+        return list(form.iter_unpack(self._take(form.size * count))) if count > 0 else []
+
     def topics(self, item: Callable[[str], T]) -> list[tuple[str, list[T]]]:
         """Read what most requests hold: topics, each with structures (one a partition)."""
 

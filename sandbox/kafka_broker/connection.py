@@ -187,4 +187,8 @@ class Connection(asyncio.BufferedProtocol):
 
     def _send(self, writer: Writer) -> None:
         if self._transport is not None:
-            self._transport.writelines(writer.finish())
+            parts = writer.finish()
+            if len(parts) == 1:
+                self._transport.write(parts[0])
+            else:
+                self._transport.writelines(parts)

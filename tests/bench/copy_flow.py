@@ -17,7 +17,7 @@ from bytewax.testing import run_main
 
 from flows.checkpoint import Checkpoint, Committer, KafkaFlush, KafkaTransaction
 from flows.kafka import KafkaSink, KafkaSource
-from flows.lanes import Lanes
+from flows.lanes import LanePlan, Lanes
 from operators.steps import apply, to_process
 from schemas.stream import Message, Record
 
@@ -54,7 +54,9 @@ def main() -> None:
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     # Every target has a group of its own, so each run reads the source from its beginning.
-    lanes = Lanes([(f"bench.{copy.target}", [copy.source])], copy.client_options, instance="0")
+    lanes = Lanes(
+        [LanePlan(f"bench.{copy.target}", [copy.source])], copy.client_options, instance="0"
+    )
     committer: Committer
     if copy.once:
         committer = KafkaTransaction(lanes, copy.client_options, transactional_id="bench-copy")

@@ -90,7 +90,8 @@ class Stores:
             },
             redis={"url": self.redis_url},
             tenants_dir=self._tenants,
-            flow={"epoch_ms": 20, "batch_size": 50},
+            # Small steps, so that every run has several epochs to crash in.
+            flow={"epoch_ms": 5, "batch_size": 10, "in_flight": 10},
             timers={"slots": 8, "slot_s": 0.5},
             **more,
         )

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import msgspec
+from hypothesis import settings
 
 from operators.work import Draft, Work
 from schemas.pipeline import Delivery, Notice, Outcome, Platform, Priority, Texts
@@ -26,6 +27,8 @@ TENANT: dict[str, Any] = {
 }
 SOURCE = Source("events.normal", 3, 17)
 T = TypeVar("T")
+UNTIMED = settings(deadline=None)
+"""For properties: a busy machine fails no test."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +103,7 @@ def notice(**changes: Any) -> Notice:
 
 
 def work(*users: str, of: Tenant | None = None, source: Source = SOURCE, **changes: Any) -> Work:
-    """Make a piece of work for users. changes: of the notice, or devices, shard, held, dedup_key."""
+    """Make work for users. changes: of the notice, or devices, shard, held, dedup_key."""
     parts = {k: changes.pop(k) for k in ("devices", "shard", "held", "dedup_key") if k in changes}
     owner, said = of or tenant(), notice(**changes)
     return Work(Draft(said, owner, owner.categories[said.category]), source, users=users, **parts)

@@ -17,6 +17,7 @@ from schemas.tenant import Tenant
 from state.profiles import Profile, QuietHours
 from tests.unit.operators.builders import (
     NOW_MS,
+    UNTIMED,
     device,
     joined,
     messages,
@@ -224,11 +225,12 @@ def test_what_expires_after_morning_waits() -> None:
         "the night's own zone before the user's",
     ],
 )
-def test_whose_night_and_whose_zone(user: Profile, of: Tenant, is_asleep: bool) -> None:
+def test_whose_night_and_whose_zone(user: Profile, of: Tenant, *, is_asleep: bool) -> None:
     """What the user said goes before what the tenant assumes."""
     assert bool(admitted(joined(work("u1", of=of), user))[1]) is is_asleep
 
 
+@UNTIMED
 @given(
     st.lists(
         st.tuples(
@@ -252,9 +254,7 @@ def test_every_user_ends_in_one_place_with_one_reason(people: list[tuple], later
     profiles: list[Profile | None] = []
     mornings: defaultdict[int, list[str]] = defaultdict(list)
     for user, (zone, night, state) in zip(users, people, strict=True):
-        made = profile(
-            user, time_zone=zone, quiet_hours=QuietHours(*night) if night else None
-        )
+        made = profile(user, time_zone=zone, quiet_hours=QuietHours(*night) if night else None)
         if state == "ok" and night:
             until = Nights(now_ms).quiet_until_ms(zone or "UTC", *night)
             mornings[until] += [user] if until else []

@@ -10,7 +10,7 @@ from operators.work import Outbound, Work
 from schemas.pipeline import Chunk
 from schemas.stream import Source
 from state.memory import MemorySegments
-from tests.unit.operators.builders import NOW_MS, messages, only, said, tenant, work
+from tests.unit.operators.builders import NOW_MS, UNTIMED, messages, only, said, tenant, work
 
 
 def segments(**members: list[str]) -> MemorySegments:
@@ -141,7 +141,10 @@ def test_a_replay_makes_the_same_chunks() -> None:
 names = st.integers(0, 60).map(lambda n: f"u{n}")
 
 
-@given(st.sets(names), st.sets(names), st.sampled_from(["a | b", "a & b", "a - b"]), st.integers(1, 9))
+@UNTIMED
+@given(
+    st.sets(names), st.sets(names), st.sampled_from(["a | b", "a & b", "a - b"]), st.integers(1, 9)
+)
 def test_every_user_of_a_segment_is_reached_exactly_once(
     a: set[str], b: set[str], expression: str, chunk_users: int
 ) -> None:
@@ -152,6 +155,7 @@ def test_every_user_of_a_segment_is_reached_exactly_once(
     assert sorted(found) == sorted(meant)
 
 
+@UNTIMED
 @given(st.lists(names, min_size=1, unique=True), st.integers(1, 9))
 def test_every_listed_user_is_reached_exactly_once(users: list[str], chunk_users: int) -> None:
     """In the order given."""

@@ -7,7 +7,7 @@ from operators.backoff import first_attempt_at_ms, history_line, jitter, retry_a
 from schemas.outcomes import Reason, Status
 from schemas.pipeline import Answer
 from schemas.tenant import RetryPolicy
-from tests.unit.operators.builders import NOW_MS, delivery
+from tests.unit.operators.builders import NOW_MS, UNTIMED, delivery
 
 POLICY = RetryPolicy(max_attempts=6, base_s=2, cap_s=60, max_elapsed_s=3_600)
 BUSY = Answer(Status.RETRY, Reason.PROVIDER_UNAVAILABLE, 503, "busy")
@@ -22,6 +22,7 @@ def asked(retry_after_s: float) -> Answer:
     return Answer(Status.RETRY, Reason.THROTTLED, 429, retry_after_s=retry_after_s)
 
 
+@UNTIMED
 @given(st.integers(1, 19), st.uuids(), st.floats(0.05, 100), st.floats(0, 1_000))
 def test_a_wait_is_within_its_bounds(
     attempt: int, delivery_id: object, base_s: float, more_s: float
@@ -49,6 +50,7 @@ def test_jitter_differs_by_delivery_and_attempt() -> None:
     assert 0.3 < sum(found) / len(found) < 0.7
 
 
+@UNTIMED
 @given(st.integers(1, 5), st.floats(0, 3_000))
 def test_never_sooner_than_the_provider_asked(attempt: int, after_s: float) -> None:
     """The jitter comes on top."""
@@ -87,6 +89,7 @@ def test_the_first_wait_may_be_too_long_at_once() -> None:
     assert wait_ms(answer=asked(3_601.0)) is None
 
 
+@UNTIMED
 @given(st.integers(1, 100_000))
 def test_no_attempt_after_expiry(left_ms: int) -> None:
     """Neither then nor at that very moment."""

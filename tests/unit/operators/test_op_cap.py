@@ -100,7 +100,7 @@ def test_categories_are_counted_apart() -> None:
 
 
 @pytest.mark.parametrize("exact", [True, False])
-def test_the_daily_quota_is_one_for_all_categories(exact: bool) -> None:
+def test_the_daily_quota_is_one_for_all_categories(*, exact: bool) -> None:
     """However their own caps are counted."""
     offers = {"caps": [{"limit": 9, "window_s": 3_600, "exact": exact}]}
     step = ApplyCaps(MemoryCaps())

@@ -7,7 +7,7 @@ import pytest
 
 from operators.decode import DRAFTS_KEPT, EVERYONE, Decode
 from operators.encode import MAX_RAW_BYTES, Encode
-from operators.work import Work
+from operators.work import Decided, Work
 from schemas.pipeline import Chunk, DeadLetter, Outcome, Platform, Priority, Texts
 from schemas.stream import Record, Source
 from schemas.tenant import Tenant
@@ -26,7 +26,7 @@ encode = msgspec.msgpack.encode
 DAY_MS = 86_400_000
 
 
-def decode(*values: bytes | None, topic: str = "events.normal", at_ms: int = NOW_MS - 5):
+def decode(*values: bytes | None, topic: str = "events.normal", at_ms: int = NOW_MS - 5) -> Decided:
     return Decode({"acme": tenant()})(messages(topic, *values, at_ms=at_ms), NOW_MS)
 
 

@@ -110,9 +110,7 @@ def test_a_text_that_fails_for_one_user_goes_to_the_others() -> None:
     """Each device of the one is told why."""
     ann = profile("ann", attributes={"name": "Ann"})
     nobody = profile("x", device("x1"), device("x2"))
-    deliveries, outs = fan_out(
-        [addressed(templated("{{ user.name }}"), nobody, ann)], NOW_MS
-    )
+    deliveries, outs = fan_out([addressed(templated("{{ user.name }}"), nobody, ann)], NOW_MS)
     assert [d.user_id for d in deliveries] == ["ann"]
     assert said(outs) == [("x", "rejected", "render_error")] * 2
     assert len({o.outcome_id for o in only(Outcome, outs)}) == 2

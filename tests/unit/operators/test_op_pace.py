@@ -1,5 +1,6 @@
 """pace: what is over a rate waits in line."""
 
+from itertools import pairwise
 from typing import Any
 
 import msgspec
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 
 from operators.pace import Pace
 from schemas.pipeline import Delivery, Outcome, Platform, Priority, Timer
-from tests.unit.operators.builders import NOW_MS, delivery, only, said, tenant
+from tests.unit.operators.builders import NOW_MS, UNTIMED, delivery, only, said, tenant
 
 decode = msgspec.msgpack.Decoder(Delivery).decode
 
@@ -164,9 +165,12 @@ def test_a_replay_makes_the_same_timer_and_outcome_ids() -> None:
     assert runs[0] == runs[1]
 
 
+@UNTIMED
 @given(
     st.lists(
-        st.tuples(st.integers(0, 300), st.integers(0, 8), st.integers(0, 4), st.sampled_from(Priority)),
+        st.tuples(
+            st.integers(0, 300), st.integers(0, 8), st.integers(0, 4), st.sampled_from(Priority)
+        ),
         max_size=12,
     ),
     st.sampled_from([0.5, 3.0, 10.0, 5_000.0]),
@@ -193,5 +197,5 @@ def test_everything_goes_or_waits_and_no_line_is_faster_than_its_rate(
             lines.setdefault((priority, outcome.reason), []).append(timer.due_at_ms)
     for due in lines.values():
         assert due == sorted(due)
-        gaps = zip(due, due[1:], strict=False)
+        gaps = pairwise(due)
         assert all(later - first >= int(1_000 / rate_per_s) for first, later in gaps)

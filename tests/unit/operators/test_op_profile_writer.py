@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from operators.profile_writer import WriteProfiles
@@ -15,9 +15,10 @@ from schemas.segments import parse
 from state.keys import shard_of
 from state.memory import MemoryProfiles, MemorySegments, MemoryTokens
 from state.profiles import Profile
-from tests.unit.operators.builders import device, only, tenant
+from tests.unit.operators.builders import UNTIMED, device, only, tenant
 
 SHARDS = 4
+TOKEN = "t"
 WHEN = "2026-01-01T00:00:00Z"
 
 
@@ -85,7 +86,7 @@ class Mortal:
 
 
 def register(
-    user_id: str = "u1", device_id: str = "d1", token: str = "t", at_ms: int = 10
+    user_id: str = "u1", device_id: str = "d1", token: str = TOKEN, at_ms: int = 10
 ) -> Registration:
     made = device(device_id, token=token, registered_at_ms=at_ms)
     return Registration("acme", user_id, made, "1.0")
@@ -95,14 +96,14 @@ def unregister(user_id: str = "u1", device_id: str = "d1", at_ms: int = 99) -> R
     return Removal("acme", user_id, device_id, "", at_ms, "unregistered")
 
 
-def dead(user_id: str = "u1", device_id: str = "d1", token: str = "t", at_ms: int = 99) -> Removal:
+def dead(
+    user_id: str = "u1", device_id: str = "d1", token: str = TOKEN, at_ms: int = 99
+) -> Removal:
     return Removal("acme", user_id, device_id, token, at_ms, "token_unregistered")
 
 
 def user(user_id: str = "u1", at_ms: int = 10, *segments: str, **said: Any) -> UserChange:
-    made = UserProfile(
-        tenant="acme", user_id=user_id, segments=segments, updated_at=WHEN, **said
-    )
+    made = UserProfile(tenant="acme", user_id=user_id, segments=segments, updated_at=WHEN, **said)
     return UserChange("acme", user_id, made, at_ms)
 
 
@@ -120,7 +121,7 @@ def devices(found: Profile | None) -> list[tuple[str, str]]:
 
 
 def newest(rows: list[Any]) -> dict[tuple[str, str], DeviceRow]:
-    """The devices table after these inserts: the highest version of a key, the last of equals."""
+    """Give the devices table after these inserts: the highest version wins, the last of equals."""
     table: dict[tuple[str, str], DeviceRow] = {}
     for row in only(DeviceRow, rows):
         key = (row.user_id, row.device_id)
@@ -154,7 +155,7 @@ def test_the_order_of_registrations_does_not_matter() -> None:
 
 
 @pytest.mark.parametrize("together", [True, False])
-def test_a_token_that_moves_to_another_user_leaves_the_first(together: bool) -> None:
+def test_a_token_that_moves_to_another_user_leaves_the_first(*, together: bool) -> None:
     """Who logs in on a borrowed phone does not get the owner's messages, nor the other way."""
     registry, changes = Registry(), [register("u1", at_ms=1), register("u2", "d2", at_ms=2)]
     for batch in [changes] if together else [[one] for one in changes]:
@@ -164,7 +165,7 @@ def test_a_token_that_moves_to_another_user_leaves_the_first(together: bool) -> 
 
 
 @pytest.mark.parametrize("together", [True, False])
-def test_a_late_claim_of_an_older_registration_loses(together: bool) -> None:
+def test_a_late_claim_of_an_older_registration_loses(*, together: bool) -> None:
     """Its device is left without a token, whatever it had before; the row says so."""
     registry = Registry()
     rows = registry.write(register("u1", token="before", at_ms=0))
@@ -195,7 +196,7 @@ def test_a_reinstalled_app_with_a_new_device_id_keeps_its_token() -> None:
 
 
 @pytest.mark.parametrize(("at_ms", "stays"), [(9, True), (10, False)])
-def test_a_dead_token_is_removed_unless_registered_later(at_ms: int, stays: bool) -> None:
+def test_a_dead_token_is_removed_unless_registered_later(at_ms: int, *, stays: bool) -> None:
     """By the provider's time; the owner goes with it."""
     registry = Registry()
     registry.write(register(at_ms=10))
@@ -296,9 +297,10 @@ def test_a_device_registered_and_removed_in_one_batch_is_gone_from_the_table() -
     """The removal has the higher version."""
     rows = Registry().write(register(at_ms=10), dead(at_ms=10))
     assert alive(rows) == set()
-    assert newest(rows)["u1", "d1"].token_hash == newest(Registry().write(register()))[
-        "u1", "d1"
-    ].token_hash
+    assert (
+        newest(rows)["u1", "d1"].token_hash
+        == newest(Registry().write(register()))["u1", "d1"].token_hash
+    )
 
 
 def test_a_device_that_registers_after_its_removal_is_in_the_table() -> None:
@@ -372,7 +374,7 @@ def whole(registry: Registry, changes: list[Change]) -> list[Any]:
     return [row for change in changes for row in registry.write(change)]
 
 
-@settings(max_examples=200)
+@UNTIMED
 @given(SHUFFLED)
 def test_no_token_reaches_two_devices_and_every_owner_is_right(made: Any) -> None:
     """After any changes in any order, one by one."""
@@ -387,7 +389,7 @@ def test_no_token_reaches_two_devices_and_every_owner_is_right(made: Any) -> Non
         assert registry.members(name) == sorted(having)
 
 
-@settings(max_examples=200)
+@UNTIMED
 @given(st.lists(kinds, max_size=14), st.data())
 def test_changes_delivered_again_leave_the_same_state(made: list[Any], data: st.DataObject) -> None:
     """Batches of any size; after any of them reading may start over from an earlier place."""
@@ -405,7 +407,7 @@ def test_changes_delivered_again_leave_the_same_state(made: list[Any], data: st.
     assert alive(rows) == reached
 
 
-@settings(max_examples=200)
+@UNTIMED
 @given(st.lists(kinds, max_size=10), st.data())
 def test_a_crash_between_any_two_stores_leaves_the_same_state(
     made: list[Any], data: st.DataObject

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from operators.quiet_hours import Nights, minutes_of, zone_of
+from tests.unit.operators.builders import UNTIMED
 
 BERLIN, NEW_YORK = "Europe/Berlin", "America/New_York"
 ZONES = [BERLIN, NEW_YORK, "UTC", "Asia/Kolkata", "Australia/Lord_Howe", "Pacific/Apia"]
@@ -75,7 +76,12 @@ def test_a_window_over_midnight_in_every_zone(now: str, expected: str | None, zo
 
 @pytest.mark.parametrize(
     ("now", "expected"),
-    [("11:59", None), ("12:00", "2026-07-01T14:00"), ("13:59", "2026-07-01T14:00"), ("14:00", None)],
+    [
+        ("11:59", None),
+        ("12:00", "2026-07-01T14:00"),
+        ("13:59", "2026-07-01T14:00"),
+        ("14:00", None),
+    ],
 )
 def test_a_window_by_day(now: str, expected: str | None) -> None:
     """It need not be night."""
@@ -119,6 +125,7 @@ def test_an_end_that_autumn_repeats_is_the_next_one(
     assert until(now_ms, BERLIN, "22:00", "02:30") == expected
 
 
+@UNTIMED
 @given(
     zone=st.sampled_from([BERLIN, NEW_YORK]),
     day=st.integers(0, 2),
@@ -136,7 +143,13 @@ def test_as_the_model_says_around_clock_changes(
     assert found == model(now_ms, zone, start, end)
 
 
-@given(st.sampled_from(ZONES), st.integers(0, 366 * 86_400), st.integers(0, 1_439), st.integers(1, 1_380))
+@UNTIMED
+@given(
+    st.sampled_from(ZONES),
+    st.integers(0, 366 * 86_400),
+    st.integers(0, 1_439),
+    st.integers(1, 1_380),
+)
 def test_a_night_ends_after_now_and_not_in_itself(
     zone: str, second: int, start: int, length: int
 ) -> None:

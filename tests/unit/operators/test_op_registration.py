@@ -23,6 +23,7 @@ from schemas.registry import UserPreferences, UserProfile
 from state.profiles import Device, Profile, QuietHours
 from tests.unit.operators.builders import NOW_MS, device, keyed, messages, profile
 
+TOKEN = "t"
 EXAMPLES = Path(next(iter(schemas.__path__))) / "v1" / "examples"
 
 
@@ -131,7 +132,9 @@ def test_preferences_and_their_tombstone() -> None:
         ("tokens.dead", None, b""),
         (
             "tokens.dead",
-            msgspec.msgpack.encode(TokenDeath("acme", "u", "d", Platform.FCM, "", 5, Reason.FEEDBACK)),
+            msgspec.msgpack.encode(
+                TokenDeath("acme", "u", "d", Platform.FCM, "", 5, Reason.FEEDBACK)
+            ),
             b"",
         ),
     ],
@@ -155,7 +158,7 @@ def test_one_bad_message_does_not_stop_the_others() -> None:
     assert (len(changes), len(letters)) == (2, 1)
 
 
-def register(device_id: str = "d1", at_ms: int = 10, token: str = "t") -> Registration:
+def register(device_id: str = "d1", at_ms: int = 10, token: str = TOKEN) -> Registration:
     made = device(device_id, token=token, registered_at_ms=at_ms)
     return Registration("acme", "u1", made, "1.0")
 
@@ -204,7 +207,7 @@ def test_the_newest_registration_wins(at_ms: int, kept: str) -> None:
     [("t", 10, False), ("t", 11, False), ("t", 9, True), ("other", 99, True)],
 )
 def test_a_dead_token_removes_a_device_registered_no_later(
-    token: str, at_ms: int, stays: bool
+    token: str, at_ms: int, *, stays: bool
 ) -> None:
     """Same token, registered no later than the provider's 410 says."""
     found = after(register(), Removal("acme", "u1", "d1", token, at_ms, "x"))

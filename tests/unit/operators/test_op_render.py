@@ -12,7 +12,7 @@ from operators.work import Draft
 from schemas.pipeline import Content, Platform, Texts
 from schemas.tenant import Tenant
 from state.profiles import Profile
-from tests.unit.operators.builders import device, notice, profile, tenant
+from tests.unit.operators.builders import UNTIMED, device, notice, profile, tenant
 
 
 def templated(of: Tenant | None = None, **texts: dict[str, str]) -> Draft:
@@ -49,6 +49,7 @@ def test_the_best_locale(wanted: str, there: set[str], found: str) -> None:
     assert choose_locale(wanted, dict.fromkeys(there), "default") == found
 
 
+@UNTIMED
 @given(st.text("abAB-_", max_size=9), st.sets(st.text("ab-", max_size=5)))
 def test_a_locale_is_one_there_is_or_the_default(wanted: str, there: set[str]) -> None:
     """Whatever the tag."""

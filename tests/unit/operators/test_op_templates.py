@@ -20,8 +20,8 @@ def render(source: str, **variables: object) -> str:
     ("source", "expected"),
     [
         ("{{ name }}!", "Zoë!"),
-        ("{% for n in items %}{{ loop.index }}{{ n }}{% if not loop.last %},{% endif %}"
-         "{% endfor %}", "1a,2b"),
+        ("{% for n in items %}{{ loop.index }}{{ n }}{{ loop.last }} {% endfor %}",
+         "1aFalse 2bTrue "),
         ("{% for k, v in plan.items() %}{{ k }}={{ v }} {% else %}none{% endfor %}", "seats=3 "),
         ("{% for n in items if n != 'a' %}{{ loop.length }}{{ n }}{% endfor %}", "1b"),
         ("{% for n in [] %}x{% else %}empty{% endfor %}", "empty"),
@@ -125,7 +125,7 @@ def test_each_text_has_all_steps() -> None:
         ("{{ user_name }} {{ x.user }}", False),
     ],
 )
-def test_reading_the_user_is_noticed(source: str, per_user: bool) -> None:
+def test_reading_the_user_is_noticed(source: str, *, per_user: bool) -> None:
     """Such a text is never shared."""
     assert CompiledText(source).per_user is per_user
 
