@@ -1,5 +1,7 @@
 """Composes route and timers, the flows between topics."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 from flows import route, timers
 from flows.compose import Composer, Process
 from flows.kafka import KafkaSink
@@ -9,7 +11,7 @@ from operators.audience import ExpandAudience
 from operators.cap import ApplyCaps
 from operators.decode import Decode
 from operators.dedup import DropDuplicates
-from operators.fan_out import fan_out
+from operators.fan_out import deliveries_of, fan_out
 from operators.join import JoinProfiles
 from operators.pace import Pace
 from operators.schedule import schedule
@@ -33,6 +35,8 @@ def make_route(composer: Composer) -> Process:
     )
     checkpoint = composer.transactional("route", lanes)
     redis, tenants = composer.redis, composer.tenants
+    counting = ThreadPoolExecutor(max_workers=1, thread_name_prefix="caps")
+    caps = ApplyCaps(RedisCaps(redis), counting.submit)
     parts = route.RouteParts(
         source=composer.source(checkpoint),
         decode=Decode(tenants),
@@ -43,13 +47,18 @@ def make_route(composer: Composer) -> Process:
         ),
         profiles=JoinProfiles(RedisProfiles(redis)),
         admit=admit,
-        caps=ApplyCaps(RedisCaps(redis)),
+        # Redis counts while messages are rendered and addressed.
+        ask_caps=caps.ask,
         fan_out=fan_out,
+        caps=caps.settle,
+        deliveries=deliveries_of,
         pace=Pace(tenants, Leases(RedisRates(redis))),
         encode=composer.encode("route", topics.DEAD_ROUTE),
         sink=KafkaSink(checkpoint),
     )
-    return composer.process("route", route.build(parts), checkpoint)
+    process = composer.process("route", route.build(parts), checkpoint)
+    process.close.insert(0, counting.shutdown)
+    return process
 
 
 def make_timers(composer: Composer) -> Process:

@@ -1,8 +1,7 @@
-"""deliver: from deliveries to a provider, one process per platform.
+"""deliver: from deliveries to a provider, one process per platform."""
 
-deliveries ─ decode ─ send ─ settle ─► outcomes
-└──────────────┴─────► timers (retries), dead tokens, dead letters
-"""
+# deliveries ─ decode ─ send ─ settle ─► outcomes
+#                 └──────────────┴─────► timers (retries), dead tokens, dead letters
 
 from collections.abc import Callable
 from dataclasses import dataclass

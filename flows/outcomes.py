@@ -1,8 +1,7 @@
-"""outcomes: from decisions and feedback to rows.
+"""outcomes: from decisions and feedback to rows."""
 
-outcomes, feedback ─ decode ─► ClickHouse
-└────► dead letters
-"""
+# outcomes, feedback ─ decode ─► ClickHouse
+#                         └────► dead letters
 
 from dataclasses import dataclass
 from typing import Any

@@ -1,9 +1,8 @@
-"""registry: from registrations to profiles.
+"""registry: from registrations to profiles."""
 
-devices, users, preferences, dead tokens ─ decode ─ profiles ─► Redis (as it goes)
-│         └─────► ClickHouse rows, tombstones
-└───────────────► dead letters
-"""
+# devices, users, preferences, dead tokens ─ decode ─ profiles ─► Redis (as it goes)
+#                                               │         └─────► ClickHouse
+#                                               └───────────────► dead letters
 
 from dataclasses import dataclass
 from typing import Any

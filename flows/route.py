@@ -1,8 +1,7 @@
-"""route: from events to deliveries.
+"""route: from events to deliveries."""
 
-events, chunks ─ decode ─ dedup ─ schedule ─ audience ─ profiles ─ admit ─ caps ─ fan-out ─ pace ─► deliveries
-└────────┴───────┴──────────┴─────────────────────┴──────┴───────┴───────┴──► outcomes, timers, chunks, dead letters
-"""
+# events, chunks ─ decode ─ dedup ─ schedule ─ audience ─ profiles ─ admit ─ caps and fan-out ─ pace ─► deliveries
+#                     └───────┴────────┴──────────┴──────────┴────────┴─────────────┴───────────┴────► outcomes, timers, chunks, dead letters
 
 from dataclasses import dataclass
 from typing import Any
@@ -27,8 +26,10 @@ class RouteParts:
     audience: Step
     profiles: Step
     admit: Step
-    caps: Step
+    ask_caps: Step
     fan_out: Step
+    caps: Step
+    deliveries: Apply
     pace: Step
     encode: Apply
     sink: Sink[Any]
@@ -48,10 +49,12 @@ def build(parts: RouteParts) -> Dataflow:
     # beside it Batch[Chunk | Outcome]
     known = fork("profiles", listed.oks, parts.profiles)
     admitted = fork("admit", known.oks, parts.admit)
-    allowed = fork("caps", admitted.oks, parts.caps)
-    addressed = fork("fan_out", allowed.oks, parts.fan_out)
+    asked = fork("ask_caps", admitted.oks, parts.ask_caps)
+    addressed = fork("fan_out", asked.oks, parts.fan_out)
+    allowed = fork("caps", addressed.oks, parts.caps)
+    deliveries = apply("deliveries", allowed.oks, parts.deliveries)
     # Batch[Delivery]
-    paced = fork("pace", addressed.oks, parts.pace)
+    paced = fork("pace", deliveries, parts.pace)
     decided = op.merge(
         "decided",
         paced.oks,
@@ -61,8 +64,9 @@ def build(parts: RouteParts) -> Dataflow:
         listed.outs,
         known.outs,
         admitted.outs,
-        allowed.outs,
+        asked.outs,
         addressed.outs,
+        allowed.outs,
         paced.outs,
     )
     encoded = apply("encode", decided, parts.encode)

@@ -31,6 +31,7 @@ from schemas.topics import TIMERS
 FIRED_PER_BATCH = 2_000
 TICK_MS = 5
 ALL = 2**63 - 1
+MAX_AREAS = 16  # a note holds 4 KB
 
 _decode = msgspec.msgpack.Decoder(Timer).decode
 _encode = msgspec.msgpack.Encoder().encode
@@ -66,30 +67,64 @@ class Wheel(NamedTuple):
         return Record(TIMERS, timer.key, _encode(timer), self.slot_of(timer.due_at_ms))
 
 
-class Fired(NamedTuple):
-    """The note beside an offset: which timers have fired.
+class Area(NamedTuple):
+    """Timers with an offset below `below` that were due before due_ms, or at due_ms up to `upto`.
 
-    Those with an offset below `offset` and due before due_ms, and of those due at due_ms itself
-    the ones up to offset `upto`, as many may be due in one millisecond.
+    upto is an offset, too: many timers may be due in one millisecond.
     """
 
-    due_ms: int = -1
-    offset: int = -1
+    due_ms: int
+    below: int
     upto: int = ALL
+
+    def holds(self, other: "Area") -> bool:
+        """Tell whether all timers of the other are also in this one."""
+        return other.below <= self.below and (other.due_ms, other.upto) <= (self.due_ms, self.upto)
+
+
+class Fired:
+    """The note beside an offset: which timers have fired, as areas that overlap.
+
+    Mostly there is one. While a slot is read again after a crash, or late timers come, a newer area
+    does not hold an older one; should there ever be too many, the oldest is forgotten, and a crash
+    then could fire its timers again.
+    """
+
+    __slots__ = ("areas",)
+
+    def __init__(self, areas: tuple[Area, ...] = ()) -> None:
+        self.areas = areas
+
+    @property
+    def due_ms(self) -> int:
+        """Up to which due time all that was read has fired; -1 when nothing has."""
+        return min((area.due_ms for area in self.areas), default=-1)
 
     def covers(self, due_ms: int, offset: int) -> bool:
         """Tell whether this timer has fired already."""
-        return offset < self.offset and (due_ms, offset) <= (self.due_ms, self.upto)
+        return any(
+            offset < area.below and (due_ms, offset) <= (area.due_ms, area.upto)
+            for area in self.areas
+        )
+
+    def add(self, area: Area) -> "Fired":
+        """Give a note with one more area."""
+        if any(known.holds(area) for known in self.areas):
+            return self
+        others = [known for known in self.areas if not area.holds(known)]
+        return Fired((*others[1 - MAX_AREAS :], area))
 
     def as_note(self) -> str:
         """Write it down."""
-        note = f"{self.due_ms}:{self.offset}"
-        return note if self.upto == ALL else f"{note}:{self.upto}"
+        return ";".join(
+            f"{area.due_ms}:{area.below}" + (f":{area.upto}" if area.upto != ALL else "")
+            for area in self.areas
+        )
 
     @classmethod
     def of_note(cls, note: str) -> "Fired":
         """Read it back; an empty note means that nothing has fired."""
-        return cls(*map(int, note.split(":"))) if note else cls()
+        return cls(tuple(Area(*map(int, part.split(":"))) for part in note.split(";") if part))
 
 
 class _Slot:
@@ -112,21 +147,14 @@ class _Slot:
             self.arrived.append(offset)
 
     def pop_due(self, now_ms: int, limit: int) -> list[Timer]:
-        """Take what is due, the oldest first: at most `limit`, and what comes before it in line.
-
-        What arrived late, due before something that has fired, is taken in any case: the note
-        could not tell the two apart.
-        """
+        """Take what is due, the oldest first, at most `limit`."""
         due: list[Timer] = []
-        heap, fired = self.heap, self.fired
-        before = last = (fired.due_ms, fired.upto)
-        while heap and heap[0][0] <= now_ms and (len(due) < limit or heap[0][:2] <= before):
-            due_ms, offset, timer = heapq.heappop(heap)
+        while self.heap and self.heap[0][0] <= now_ms and len(due) < limit:
+            due_ms, offset, timer = heapq.heappop(self.heap)
             self.waiting.discard(offset)
             due.append(timer)
-            last = max(last, (due_ms, offset))
-        if due and (not heap or heap[0][:2] > last):
-            self.fired = Fired(last[0], self.next_offset, last[1])
+        if due:
+            self.fired = self.fired.add(Area(due_ms, self.next_offset, offset))
         return due
 
     def pop_all(self) -> list[Timer]:
@@ -282,7 +310,7 @@ class TimerPart(StatefulSourcePartition[Batch, None]):
                 break
             popped = slot.pop_due(now_ms, room)
             if not slot.heap or slot.heap[0][0] > now_ms:  # all that is due has been taken
-                slot.fired = Fired(now_ms, slot.next_offset)
+                slot.fired = slot.fired.add(Area(now_ms, slot.next_offset))
                 if partition in self._paused:
                     popped += slot.pop_all()
                     positions[0, TIMERS, partition] = slot.position()

@@ -1,7 +1,6 @@
-"""timers: from due times to topics.
+"""timers: from due times to topics."""
 
-timers ─ wheel ─ release ─► the topic that each timer names
-"""
+# timers ─ wheel ─ release ─► the topic that each timer names
 
 from dataclasses import dataclass
 from typing import Any

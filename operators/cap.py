@@ -1,5 +1,10 @@
 """Frequency caps: not too many messages for one user."""
 
+from collections.abc import Callable
+from concurrent.futures import Future
+from functools import partial
+from typing import NamedTuple
+
 from operators.work import Decided, Recipient, Work
 from schemas.outcomes import Reason, Status
 from schemas.pipeline import Outcome, Priority
@@ -11,55 +16,91 @@ DAY_MS = 86_400_000
 DAILY = "quota:daily"  # no category has a colon in its name
 
 
+Answers = list[bool | int]
+Submit = Callable[[Callable[[], Answers]], "Future[Answers]"]
+"""Starts a call and gives its result to come; a thread in production."""
+
+
+class Asked(NamedTuple):
+    """What was asked for one piece of work. start: where its answers begin."""
+
+    answers: "Future[Answers]"
+    start: int
+    limits: Limits
+
+
 class ApplyCaps:
     """Spends the category's caps and the user's daily quota, for all users of a batch at once.
 
+    In two steps: ``ask`` starts the call, ``settle`` takes its answer. What stands between them is
+    done while Redis counts.
     Every limit is counted exactly, in a rolling window to the millisecond: a count in sub-windows
     costs the server as much, and one record per limit serves all categories of a user.
     Asking and recording are one script, keyed by message id: a replayed batch is admitted again
     without being counted again. A critical message is neither counted nor held back.
     """
 
-    def __init__(self, caps: Caps) -> None:
+    def __init__(self, caps: Caps, submit: Submit, *, timeout_s: float = 60.0) -> None:
         self._caps = caps
+        self._submit = submit
+        self._timeout_s = timeout_s
 
-    def __call__(self, works: list[Work], now_ms: int) -> Decided:
-        """One call per tenant."""
-        outs: list[object] = []
+    def ask(self, works: list[Work], now_ms: int) -> Decided:
+        """Start one call per tenant."""
         by_tenant: dict[str, list[Work]] = {}
         for work in works:
             if work.recipients and work.draft.notice.priority is not Priority.CRITICAL:
                 by_tenant.setdefault(work.draft.notice.tenant, []).append(work)
         for group in by_tenant.values():
-            self._spend(group, now_ms, outs)
+            self._ask(group, now_ms)
+        return works, []
+
+    def settle(self, works: list[Work], now_ms: int) -> Decided:
+        """Drop the users whose caps are used up, and what was made for them meanwhile.
+
+        Raises what the call raised, TimeoutError when it takes longer than the client allows.
+        """
+        outs: list[object] = []
+        for work in works:
+            if work.asked is not None:
+                self._settle(work, work.asked, now_ms, outs)
+            outs += work.undeliverable
         return works, outs
 
-    def _spend(self, works: list[Work], now_ms: int, outs: list[object]) -> None:
+    def _ask(self, works: list[Work], now_ms: int) -> None:
         checks: list[CapCheck] = []
-        capped: list[tuple[Work, Limits]] = []
+        asked: list[tuple[Work, int, Limits]] = []
         for work in works:
             category, notice = work.draft.category, work.draft.notice
             limits = limits_of(notice.category, category, work.draft.tenant.quotas)
             if not limits:
                 continue
-            capped.append((work, limits))
-            checks += [
-                CapCheck(profile.user_id, notice.message_id, limits)
-                for profile, _ in work.recipients
-            ]
+            asked.append((work, len(checks), limits))
+            message_id = notice.message_id
+            checks += [CapCheck(p.user_id, message_id, limits) for p, _ in work.recipients]
         if not checks:
             return
         tenant = works[0].draft.tenant
-        answers = iter(self._caps.admit_many(tenant.name, tenant.shards, checks, now_ms))
-        for work, limits in capped:
-            kept = []
-            for recipient in work.recipients:
-                answer = next(answers)
-                if answer is True:
-                    kept.append(recipient)
-                else:
-                    outs.append(_capped(work, now_ms, recipient, limits[answer]))
-            work.recipients = kept
+        call = partial(self._caps.admit_many, tenant.name, tenant.shards, checks, now_ms)
+        answers = self._submit(call)
+        for work, start, limits in asked:
+            work.asked = Asked(answers, start, limits)
+
+    def _settle(self, work: Work, asked: Asked, now_ms: int, outs: list[object]) -> None:
+        end = asked.start + len(work.recipients)
+        answers = asked.answers.result(self._timeout_s)[asked.start : end]
+        if all(answer is True for answer in answers):
+            return
+        kept, refused = [], set()
+        for recipient, answer in zip(work.recipients, answers, strict=True):
+            if answer is True:
+                kept.append(recipient)
+            else:
+                refused.add(recipient[0].user_id)
+                outs.append(_capped(work, now_ms, recipient, asked.limits[answer]))
+        work.recipients = kept
+        work.deliveries = [d for d in work.deliveries if d.user_id not in refused]
+        work.undeliverable = [o for o in work.undeliverable if o.user_id not in refused]
 
 
 def limits_of(name: str, category: Category, quotas: Quotas) -> Limits:

@@ -8,16 +8,18 @@ from schemas.pipeline import Delivery
 
 
 def fan_out(works: list[Work], now_ms: int) -> Decided:
-    """Render and address each message; a token that two devices share is sent once."""
-    deliveries: list[Delivery] = []
-    outs: list[object] = []
+    """Render and address each message; a token that two devices share is sent once.
+
+    Fills in work.deliveries, and work.undeliverable with what could not be made. Both count only
+    once the caps have answered.
+    """
     for work in works:
         if not work.recipients:
             continue
         try:
-            _address(work, now_ms, deliveries, outs)
+            _address(work, now_ms)
         except UnknownTemplateError as error:
-            outs += [
+            work.undeliverable = [
                 work.decide(
                     now_ms,
                     Status.REJECTED,
@@ -28,13 +30,19 @@ def fan_out(works: list[Work], now_ms: int) -> Decided:
                 )
                 for profile, devices in work.recipients
             ]
-    return deliveries, outs
+    return works, []
 
 
-def _address(work: Work, now_ms: int, deliveries: list[Delivery], outs: list[object]) -> None:
+def deliveries_of(works: list[Work]) -> list[Delivery]:
+    """Give the deliveries of all works."""
+    return [delivery for work in works for delivery in work.deliveries]
+
+
+def _address(work: Work, now_ms: int) -> None:
     draft, notice, held = work.draft, work.draft.notice, work.held
     content_of = Renderer(draft).content
     id_of = draft.ids.of
+    deliveries, outs = work.deliveries, work.undeliverable
     tokens: set[str] = set()
     for profile, devices in work.recipients:
         user_id = profile.user_id

@@ -7,7 +7,7 @@ import msgspec
 
 from operators.ids import DeliveryIds, decision_id, trace_id_of
 from schemas.outcomes import Reason, Status
-from schemas.pipeline import Chunk, Notice, Outcome, Platform, Timer
+from schemas.pipeline import Chunk, Delivery, Notice, Outcome, Platform, Timer
 from schemas.stream import Source
 from schemas.tenant import Category, Tenant
 from schemas.topics import CHUNKS
@@ -44,10 +44,14 @@ class Draft:
 
 
 class Work:
-    """A draft and some of its audience; each step fills in what the next one needs."""
+    """A draft and some of its audience; each step fills in what the next one needs.
 
-    __slots__ = ("dedup_key", "devices", "draft", "held", "profiles", "recipients", "shard",
-                 "source", "users")  # fmt: skip
+    asked: what was asked about the recipients' caps. deliveries: made for the recipients.
+    undeliverable: outcomes of those for whom none could be made.
+    """
+
+    __slots__ = ("asked", "dedup_key", "deliveries", "devices", "draft", "held", "profiles",
+                 "recipients", "shard", "source", "undeliverable", "users")  # fmt: skip
 
     def __init__(
         self,
@@ -69,6 +73,9 @@ class Work:
         self.dedup_key = dedup_key
         self.profiles: Sequence[Profile | None] = ()
         self.recipients: list[Recipient] = []
+        self.asked: Any = None
+        self.deliveries: list[Delivery] = []
+        self.undeliverable: list[Outcome] = []
 
     def decide(
         self, now_ms: int, status: Status, reason: Reason, *, user_id: str = "", **more: Any

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from flows import timer_wheel
-from flows.timer_wheel import ALL, Fired, TimerSource, Wheel, _Slot, release
+from flows.timer_wheel import ALL, MAX_AREAS, Area, Fired, TimerSource, Wheel, _Slot, release
 from schemas.pipeline import DeadLetter, Timer
 from schemas.stream import Batch, Position, Positions, Record
 from schemas.topics import TIMERS
@@ -192,16 +192,33 @@ def test_a_slot_was_open_until_it_closed(slots: int, slot_ms: int, grace: int, n
 # -- the note
 
 
-@given(st.integers(-1, 2**50), st.integers(-1, 2**50), st.one_of(st.just(ALL), st.integers(0, 99)))
-def test_a_note_is_read_back(due_ms: int, offset: int, upto: int) -> None:
+AREAS = st.builds(
+    Area, st.integers(0, 6), st.integers(0, 6), st.one_of(st.just(ALL), st.integers(0, 6))
+)
+
+
+def noted(*areas: Area) -> Fired:
+    fired = Fired()
+    for area in areas:
+        fired = fired.add(area)
+    return fired
+
+
+@given(st.lists(AREAS, max_size=8))
+def test_a_note_is_read_back(areas: list[Area]) -> None:
     """Written beside an offset."""
-    fired = Fired(due_ms, offset, upto)
-    assert Fired.of_note(fired.as_note()) == fired
+    fired = noted(*areas)
+    assert Fired.of_note(fired.as_note()).areas == fired.areas
+
+
+def test_a_note_of_a_release_that_knew_one_area_is_read() -> None:
+    """Due time and offset."""
+    assert Fired.of_note("100:10").areas == (Area(100, 10),)
 
 
 def test_no_note_means_that_nothing_has_fired() -> None:
     """Not even what was due at the epoch."""
-    assert Fired.of_note("") == Fired()
+    assert Fired.of_note("").due_ms == -1
     assert not Fired().covers(0, 0)
 
 
@@ -211,7 +228,25 @@ def test_no_note_means_that_nothing_has_fired() -> None:
 )
 def test_what_a_note_covers(due_ms: int, offset: int, *, covered: bool) -> None:
     """Offsets below 10 due before 100, and at 100 up to offset 4."""
-    assert Fired(100, 10, 4).covers(due_ms, offset) is covered
+    assert noted(Area(100, 10, 4)).covers(due_ms, offset) is covered
+
+
+@given(st.lists(AREAS, max_size=8), st.integers(0, 6), st.integers(0, 6))
+def test_a_note_covers_what_any_of_its_areas_does(
+    areas: list[Area], due_ms: int, offset: int
+) -> None:
+    """Leaving out the ones that others hold loses nothing."""
+    assert noted(*areas).covers(due_ms, offset) is any(
+        noted(area).covers(due_ms, offset) for area in areas
+    )
+
+
+def test_a_note_is_bounded() -> None:
+    """It must fit beside an offset."""
+    fired = noted(*(Area(10**13 - n, 10**15 + n, 10**15) for n in range(99)))
+    assert len(fired.areas) == MAX_AREAS
+    assert len(fired.as_note()) < 4_096
+    assert fired.covers(10**13 - 98, 10**15)
 
 
 # -- one slot

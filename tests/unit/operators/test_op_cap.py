@@ -1,13 +1,17 @@
 """cap: not too many messages for one user."""
 
+from collections.abc import Callable
+from concurrent.futures import Future
 from typing import Any
 
 import pytest
 
-from operators.cap import DAILY, ApplyCaps, limits_of
+from operators.cap import DAILY, Answers, ApplyCaps, limits_of
+from operators.fan_out import fan_out
 from operators.work import Work
 from schemas.pipeline import Outcome, Priority
 from schemas.tenant import Tenant
+from state.caps import Caps
 from state.memory_limits import MemoryCaps
 from tests.unit.operators.builders import (
     NOW_MS,
@@ -23,6 +27,25 @@ from tests.unit.operators.builders import (
 HOUR_MS = 3_600_000
 
 
+def at_once(call: Callable[[], Answers]) -> "Future[Answers]":
+    """Call now, as a thread would soon."""
+    done: Future[Answers] = Future()
+    done.set_result(call())
+    return done
+
+
+class Capping:
+    """Both halves of the step, one after the other."""
+
+    def __init__(self, caps: Caps) -> None:
+        self._step = ApplyCaps(caps, at_once)
+
+    def __call__(self, works: list[Work], now_ms: int) -> tuple[list[Any], list[Any]]:
+        asked, outs = self._step.ask(works, now_ms)
+        settled, more = self._step.settle(asked, now_ms)
+        return settled, [*outs, *more]
+
+
 def capped(*caps: dict[str, Any], daily: int | None = None, **categories: Any) -> Tenant:
     return tenant(
         categories={"news": {"caps": caps}, "alerts": {}, **categories},
@@ -35,7 +58,7 @@ def one_per_hour() -> Tenant:
 
 
 def send(
-    step: ApplyCaps, of: Tenant, message: str, *users: str, at: int = NOW_MS, **changes: Any
+    step: Capping, of: Tenant, message: str, *users: str, at: int = NOW_MS, **changes: Any
 ) -> tuple[list[str], list[Any]]:
     """Who gets the message, and what was decided."""
     piece = work(*users, of=of, message_id=message, **changes)
@@ -45,12 +68,12 @@ def send(
 
 def test_without_caps_nobody_is_asked() -> None:
     """All pass."""
-    assert send(ApplyCaps(MemoryCaps()), tenant(), "m", "a", "b") == (["a", "b"], [])
+    assert send(Capping(MemoryCaps()), tenant(), "m", "a", "b") == (["a", "b"], [])
 
 
 def test_the_first_passes_and_the_second_is_held_back() -> None:
     """The outcome tells which cap."""
-    step, of = ApplyCaps(MemoryCaps()), one_per_hour()
+    step, of = Capping(MemoryCaps()), one_per_hour()
     assert send(step, of, "m1", "a")[0] == ["a"]
     users, outs = send(step, of, "m2", "a")
     assert (users, said(outs)) == ([], [("a", "suppressed", "frequency_cap")])
@@ -59,14 +82,14 @@ def test_the_first_passes_and_the_second_is_held_back() -> None:
 
 def test_users_are_counted_apart() -> None:
     """One user's cap is not another's."""
-    step, of = ApplyCaps(MemoryCaps()), one_per_hour()
+    step, of = Capping(MemoryCaps()), one_per_hour()
     send(step, of, "m1", "a")
     assert send(step, of, "m2", "a", "b")[0] == ["b"]
 
 
 def test_the_window_rolls() -> None:
     """It is free again to the millisecond."""
-    step, of = ApplyCaps(MemoryCaps()), one_per_hour()
+    step, of = Capping(MemoryCaps()), one_per_hour()
     send(step, of, "m1", "a")
     assert send(step, of, "m2", "a", at=NOW_MS + HOUR_MS - 1)[0] == []
     assert send(step, of, "m3", "a", at=NOW_MS + HOUR_MS)[0] == ["a"]
@@ -74,7 +97,7 @@ def test_the_window_rolls() -> None:
 
 def test_the_limits_of_one_batch_count_together() -> None:
     """Two messages in one batch are two."""
-    step, of = ApplyCaps(MemoryCaps()), one_per_hour()
+    step, of = Capping(MemoryCaps()), one_per_hour()
     pieces = [addressed(work("a", of=of, message_id=m), profile("a")) for m in ("m1", "m2")]
     step(pieces, NOW_MS)
     assert [len(piece.recipients) for piece in pieces] == [1, 0]
@@ -83,7 +106,7 @@ def test_the_limits_of_one_batch_count_together() -> None:
 def test_all_windows_of_a_category_hold() -> None:
     """The one that is used up is named."""
     of = capped({"limit": 2, "window_s": 3_600}, {"limit": 3, "window_s": 86_400})
-    step = ApplyCaps(MemoryCaps())
+    step = Capping(MemoryCaps())
     for n in range(3):
         assert send(step, of, f"m{n}", "a", at=NOW_MS + n * HOUR_MS)[0] == ["a"]
     users, outs = send(step, of, "m9", "a", at=NOW_MS + 5 * HOUR_MS)
@@ -94,7 +117,7 @@ def test_all_windows_of_a_category_hold() -> None:
 def test_categories_are_counted_apart() -> None:
     """News do not use up offers."""
     offers = {"caps": [{"limit": 1, "window_s": 3_600}]}
-    step, of = ApplyCaps(MemoryCaps()), capped({"limit": 1, "window_s": 3_600}, offers=offers)
+    step, of = Capping(MemoryCaps()), capped({"limit": 1, "window_s": 3_600}, offers=offers)
     send(step, of, "m1", "a")
     assert send(step, of, "m2", "a", category="offers")[0] == ["a"]
 
@@ -103,7 +126,7 @@ def test_categories_are_counted_apart() -> None:
 def test_the_daily_quota_is_one_for_all_categories(*, exact: bool) -> None:
     """However their own caps are counted."""
     offers = {"caps": [{"limit": 9, "window_s": 3_600, "exact": exact}]}
-    step = ApplyCaps(MemoryCaps())
+    step = Capping(MemoryCaps())
     of = capped({"limit": 9, "window_s": 3_600, "exact": not exact}, daily=2, offers=offers)
     assert send(step, of, "m1", "a")[0] == ["a"]
     assert send(step, of, "m2", "a", category="offers")[0] == ["a"]
@@ -117,7 +140,7 @@ def test_a_category_named_daily_is_not_the_quota() -> None:
     """Their counts are kept apart."""
     daily = {"caps": [{"limit": 1, "window_s": 3_600}]}
     of = tenant(categories={"news": {}, "daily": daily}, quotas={"user_daily": 5})
-    step = ApplyCaps(MemoryCaps())
+    step = Capping(MemoryCaps())
     send(step, of, "m1", "a")
     assert send(step, of, "m2", "a", category="daily")[0] == ["a"]
 
@@ -125,7 +148,7 @@ def test_a_category_named_daily_is_not_the_quota() -> None:
 def test_a_refused_message_uses_up_nothing() -> None:
     """Neither cap nor quota."""
     of = capped({"limit": 1, "window_s": 3_600}, daily=2)
-    step = ApplyCaps(MemoryCaps())
+    step = Capping(MemoryCaps())
     assert [send(step, of, f"m{n}", "a")[0] for n in range(3)] == [["a"], [], []]
     assert send(step, of, "m9", "a", category="alerts")[0] == ["a"]
 
@@ -133,7 +156,7 @@ def test_a_refused_message_uses_up_nothing() -> None:
 def test_a_replayed_message_is_admitted_again_without_counting() -> None:
     """A batch that is read twice takes the same decisions."""
     of = capped({"limit": 2, "window_s": 3_600})
-    step = ApplyCaps(MemoryCaps())
+    step = Capping(MemoryCaps())
     first = [send(step, of, f"m{n}", "a")[0] for n in range(3)]
     assert first == [send(step, of, f"m{n}", "a")[0] for n in range(3)] == [["a"], ["a"], []]
 
@@ -144,25 +167,25 @@ def test_two_devices_of_one_user_are_one_message() -> None:
     piece = work("a", "a", of=of, devices=("x", "y"))
     user = profile("a", device("x"), device("y"))
     piece.recipients = [(user, user.devices[:1]), (user, user.devices[1:])]
-    assert ApplyCaps(MemoryCaps())([piece], NOW_MS) == ([piece], [])
+    assert Capping(MemoryCaps())([piece], NOW_MS) == ([piece], [])
     assert len(piece.recipients) == 2
 
 
 def test_capped_devices_of_one_user_are_told_apart() -> None:
     """Each outcome names its device."""
     of, caps = one_per_hour(), MemoryCaps()
-    send(ApplyCaps(caps), of, "m1", "a")
+    send(Capping(caps), of, "m1", "a")
     piece = work("a", "a", of=of, message_id="m2", devices=("x", "y"))
     user = profile("a", device("x"), device("y"))
     piece.recipients = [(user, user.devices[:1]), (user, user.devices[1:])]
-    outcomes = only(Outcome, ApplyCaps(caps)([piece], NOW_MS)[1])
+    outcomes = only(Outcome, Capping(caps)([piece], NOW_MS)[1])
     assert [o.device_id for o in outcomes] == ["x", "y"]
     assert len({o.outcome_id for o in outcomes}) == 2
 
 
 def test_a_critical_message_is_neither_held_back_nor_counted() -> None:
     """A code always comes, and leaves room for the news."""
-    step, of = ApplyCaps(MemoryCaps()), one_per_hour()
+    step, of = Capping(MemoryCaps()), one_per_hour()
     for n in range(3):
         assert send(step, of, f"c{n}", "a", priority=Priority.CRITICAL)[0] == ["a"]
     assert send(step, of, "m1", "a")[0] == ["a"]
@@ -173,7 +196,7 @@ def test_tenants_are_counted_apart() -> None:
     """Also when one batch holds both."""
     acme = one_per_hour()
     other = Tenant.model_validate({**acme.model_dump(), "name": "other", "shards": 8})
-    step = ApplyCaps(MemoryCaps())
+    step = Capping(MemoryCaps())
     pieces: list[Work] = [
         addressed(work("a", of=owner, tenant=owner.name, message_id=m), profile("a"))
         for m, owner in (("m1", acme), ("m2", other), ("m3", acme), ("m4", other))
@@ -189,3 +212,16 @@ def test_limits_are_named_after_the_category() -> None:
         ("news", 1, 60_000),
         (DAILY, 5, 86_400_000),
     )
+
+
+def test_what_was_made_for_a_refused_user_meanwhile_is_dropped() -> None:
+    """Messages are addressed while Redis counts; only those of admitted users go on."""
+    caps, of = MemoryCaps(), one_per_hour()
+    send(Capping(caps), of, "m1", "a")
+    step = ApplyCaps(caps, at_once)
+    works, _ = step.ask(
+        [addressed(work("a", "b", of=of, message_id="m2"), profile("a"), profile("b"))], NOW_MS
+    )
+    (piece,), outs = step.settle(fan_out(works, NOW_MS)[0], NOW_MS)
+    assert [d.user_id for d in piece.deliveries] == ["b"]
+    assert said(outs) == [("a", "suppressed", "frequency_cap")]

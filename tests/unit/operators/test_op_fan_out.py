@@ -5,7 +5,7 @@ from uuid import UUID
 import msgspec
 import pytest
 
-from operators.fan_out import fan_out
+from operators.fan_out import deliveries_of, fan_out
 from operators.ids import DeliveryIds
 from operators.work import Work
 from schemas.pipeline import Content, Delivery, Outcome, Platform, Priority
@@ -21,8 +21,14 @@ from tests.unit.operators.builders import (
 )
 
 
+def fan(works: list[Work], now_ms: int) -> tuple[list[Delivery], list[Outcome]]:
+    """Give what was made, and what could not be."""
+    made, _ = fan_out(works, now_ms)
+    return deliveries_of(made), [outcome for each in made for outcome in each.undeliverable]
+
+
 def sent(piece: Work) -> list[Delivery]:
-    deliveries, outs = fan_out([piece], NOW_MS)
+    deliveries, outs = fan([piece], NOW_MS)
     assert outs == []
     return deliveries
 
@@ -93,7 +99,7 @@ def test_ids_differ_by_tenant_message_user_and_device() -> None:
 def test_a_token_that_two_devices_share_is_sent_once() -> None:
     """The second is told as a duplicate."""
     a, b = profile("a", device("x", token="t")), profile("b", device("y", token="t"))
-    deliveries, outs = fan_out([addressed(work(), a, b)], NOW_MS)
+    deliveries, outs = fan([addressed(work(), a, b)], NOW_MS)
     assert [d.user_id for d in deliveries] == ["a"]
     assert said(outs) == [("b", "suppressed", "duplicate_token")]
     assert only(Outcome, outs)[0].device_id == "y"
@@ -102,7 +108,7 @@ def test_a_token_that_two_devices_share_is_sent_once() -> None:
 def test_two_messages_to_one_token_are_both_sent() -> None:
     """Sharing matters within a message only."""
     pieces = [addressed(work(message_id=m), profile()) for m in ("m1", "m2")]
-    deliveries, _ = fan_out(pieces, NOW_MS)
+    deliveries, _ = fan(pieces, NOW_MS)
     assert [d.message_id for d in deliveries] == ["m1", "m2"]
 
 
@@ -110,7 +116,7 @@ def test_a_text_that_fails_for_one_user_goes_to_the_others() -> None:
     """Each device of the one is told why."""
     ann = profile("ann", attributes={"name": "Ann"})
     nobody = profile("x", device("x1"), device("x2"))
-    deliveries, outs = fan_out([addressed(templated("{{ user.name }}"), nobody, ann)], NOW_MS)
+    deliveries, outs = fan([addressed(templated("{{ user.name }}"), nobody, ann)], NOW_MS)
     assert [d.user_id for d in deliveries] == ["ann"]
     assert said(outs) == [("x", "rejected", "render_error")] * 2
     assert len({o.outcome_id for o in only(Outcome, outs)}) == 2
@@ -120,7 +126,7 @@ def test_a_token_whose_text_failed_is_free_for_the_next() -> None:
     """Nothing was sent to it."""
     nobody = profile("x", device("x1", token="t"))
     ann = profile("ann", device("a1", token="t"), attributes={"name": "Ann"})
-    deliveries, _ = fan_out([addressed(templated("{{ user.name }}"), nobody, ann)], NOW_MS)
+    deliveries, _ = fan([addressed(templated("{{ user.name }}"), nobody, ann)], NOW_MS)
     assert [d.user_id for d in deliveries] == ["ann"]
 
 
@@ -128,7 +134,7 @@ def test_a_token_whose_text_failed_is_free_for_the_next() -> None:
 def test_a_broken_template_stops_its_message_only(title: str) -> None:
     """The other messages of the batch go out."""
     broken = addressed(templated(title), profile("a"), profile("b"))
-    deliveries, outs = fan_out([broken, addressed(work(message_id="m2"), profile())], NOW_MS)
+    deliveries, outs = fan([broken, addressed(work(message_id="m2"), profile())], NOW_MS)
     assert [d.message_id for d in deliveries] == ["m2"]
     assert said(outs) == [("a", "rejected", "render_error"), ("b", "rejected", "render_error")]
 
@@ -136,7 +142,7 @@ def test_a_broken_template_stops_its_message_only(title: str) -> None:
 def test_an_unknown_template_is_told_to_every_user() -> None:
     """With its name."""
     piece = addressed(work(template="gone"), profile("a"), profile("b"))
-    deliveries, outs = fan_out([piece], NOW_MS)
+    deliveries, outs = fan([piece], NOW_MS)
     assert deliveries == []
     assert said(outs) == [
         ("a", "rejected", "unknown_template"),
@@ -147,4 +153,4 @@ def test_an_unknown_template_is_told_to_every_user() -> None:
 
 def test_without_recipients_nothing_happens() -> None:
     """Not even a template is looked for."""
-    assert fan_out([work(template="gone")], NOW_MS) == ([], [])
+    assert fan([work(template="gone")], NOW_MS) == ([], [])
