@@ -44,7 +44,8 @@ ROWS = "SELECT count(), uniqExact(outcome_id) FROM outcomes"
 SHOWN = {
     "How fast did each platform take them? (delivery_per_minute, a materialised view)": """
 SELECT platform, priority, sum(sent) AS sent, round(max(latency_p99_ms)) AS worst_minute_p99_ms
-FROM delivery_per_minute WHERE platform != '' GROUP BY platform, priority ORDER BY platform, priority
+FROM delivery_per_minute WHERE platform != ''
+GROUP BY platform, priority ORDER BY platform, priority
 """,
     "How did the campaigns do? (campaign_funnel)": """
 SELECT campaign_id, targeted_users, suppressed_users, sent_users, sent_deliveries

@@ -113,7 +113,7 @@ def _accepting(stack: Stack) -> Iterator[None]:
     keys = stack.keys.directory
     command = [sys.executable, "-m", "sandbox.fast_server"]
     files = ["--cert", str(keys / CERTIFICATE_FILE), "--key", str(keys / KEY_FILE)]
-    with subprocess.Popen(  # noqa: S603 - our own module
+    with subprocess.Popen(
         [*command, *files], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as server:
         try:

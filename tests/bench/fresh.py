@@ -20,7 +20,7 @@ TIMEOUT_S = 90.0
 
 def run_fresh(module: str, seconds: float) -> dict[str, Any]:
     """Call run(seconds) of a module of this package; give its answer. Raises BenchError."""
-    with subprocess.Popen(  # noqa: S603 - our own module
+    with subprocess.Popen(
         [sys.executable, "-m", "tests.bench.fresh", module, str(seconds)],
         cwd=ROOT,
         stdin=subprocess.DEVNULL,

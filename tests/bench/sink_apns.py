@@ -258,7 +258,7 @@ def _private_pem() -> str:
 def _server(directory: Path) -> Iterator[int]:
     """Run the accept-all server with the directory's certificate; give its port."""
     files = ["--cert", str(directory / CERTIFICATE_FILE), "--key", str(directory / KEY_FILE)]
-    process = subprocess.Popen(  # noqa: S603 - our own module
+    process = subprocess.Popen(
         [sys.executable, "-m", "sandbox.fast_server", *files],
         cwd=ROOT,
         stdin=subprocess.PIPE,

@@ -198,7 +198,7 @@ def _firebase_admin(base_url: str, account: dict[str, Any], seconds: float) -> f
 @contextmanager
 def _server(*module: str) -> Iterator[str]:
     """Run a server module that prints its port and ends when its stdin closes; give its URL."""
-    process = subprocess.Popen(  # noqa: S603 - our own modules
+    process = subprocess.Popen(
         [sys.executable, "-m", *module],
         cwd=ROOT,
         stdin=subprocess.PIPE,

@@ -168,7 +168,7 @@ async def measure(send: Send, seconds: float) -> tuple[float, int]:
 @contextmanager
 def serving(*arguments: str) -> Iterator[str]:
     """Run a server that prints its port and ends with its stdin; give its URL."""
-    with subprocess.Popen(  # noqa: S603 - our own programs
+    with subprocess.Popen(
         [sys.executable, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as program:
         assert program.stdin is not None

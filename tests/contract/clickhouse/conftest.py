@@ -24,9 +24,7 @@ class FacadeProcess:
         self._process: subprocess.Popen[str] | None = None
 
     def start(self) -> int:
-        self._process = subprocess.Popen(  # noqa: S603 - our own module
-            self._command, stdout=subprocess.PIPE, text=True, cwd=ROOT
-        )
+        self._process = subprocess.Popen(self._command, stdout=subprocess.PIPE, text=True, cwd=ROOT)
         assert self._process.stdout is not None
         word, port = self._process.stdout.readline().split()
         assert word == "ready"

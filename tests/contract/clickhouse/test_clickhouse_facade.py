@@ -153,7 +153,7 @@ def test_a_body_over_the_bound_is_refused(tmp_path: Path) -> None:
         "f = ClickHouseFacade(Path(sys.argv[1]), max_body_bytes=100_000, max_connections=2)\n"
         "print(f.start(), flush=True); sys.stdin.read(); f.stop()"
     )
-    with subprocess.Popen(  # noqa: S603 - our own script
+    with subprocess.Popen(
         [sys.executable, "-c", code, str(tmp_path)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -204,7 +204,7 @@ def test_one_process_owns_a_directory(tmp_path: Path, facade_process: Any) -> No
     """A second process on the same directory ends with a clear error."""
     owner = facade_process(tmp_path)
     owner.start()
-    second = subprocess.run(  # noqa: S603 - our own module
+    second = subprocess.run(
         [sys.executable, "-m", "sandbox.clickhouse", "--data-dir", str(tmp_path)],
         capture_output=True,
         text=True,

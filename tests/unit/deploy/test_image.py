@@ -101,7 +101,7 @@ def test_the_images_health_check_tells_sick_from_well() -> None:
 
     def check() -> int:
         command_here = [sys.executable, *command[1:]]
-        return subprocess.run(  # noqa: S603 - our own command
+        return subprocess.run(
             command_here, env=environment, capture_output=True, timeout=30, check=False
         ).returncode
 

