@@ -63,7 +63,7 @@ def tenant_yaml(
             MARKETING: {
                 "quiet_hours": "defer",
                 "default_ttl_s": "2d",
-                "caps": [{"limit": SALES_A_DAY, "window_s": "1d", "exact": True}],
+                "caps": [{"limit": SALES_A_DAY, "window_s": "1d"}],
             },
         },
         "templates": {

@@ -33,13 +33,11 @@ DAY_S = 86_400
 class Cap(Wire):
     """At most `limit` messages to one user in any window of window_s seconds.
 
-    exact: count each message (a rolling window to the millisecond); otherwise in sub-windows,
-    which costs a third and may hold one back slightly longer.
+    Each message is counted: a rolling window to the millisecond.
     """
 
     limit: Annotated[int, Field(strict=True, ge=1, le=10_000)]
     window_s: Annotated[WholeSeconds, Field(ge=1, le=31 * DAY_S)]
-    exact: Annotated[bool, Field(strict=True)] = False
 
 
 class Category(Wire):
@@ -79,10 +77,12 @@ class Rates(Wire):
 
 
 class Quotas(Wire):
-    """How much the tenant may send in a day (UTC); null is unlimited."""
+    """Limits over all categories; null is unlimited.
+
+    user_daily: messages to one user in any 24 hours.
+    """
 
     user_daily: _Quota | None = None
-    tenant_daily: _Quota | None = None
 
 
 class RetryPolicy(Wire):

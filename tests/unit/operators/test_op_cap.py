@@ -4,8 +4,6 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
 
-import pytest
-
 from operators.cap import DAILY, Answers, ApplyCaps, limits_of
 from operators.fan_out import fan_out
 from operators.work import Work
@@ -122,12 +120,11 @@ def test_categories_are_counted_apart() -> None:
     assert send(step, of, "m2", "a", category="offers")[0] == ["a"]
 
 
-@pytest.mark.parametrize("exact", [True, False])
-def test_the_daily_quota_is_one_for_all_categories(*, exact: bool) -> None:
-    """However their own caps are counted."""
-    offers = {"caps": [{"limit": 9, "window_s": 3_600, "exact": exact}]}
+def test_the_daily_quota_is_one_for_all_categories() -> None:
+    """Also for those without caps of their own."""
+    offers = {"caps": [{"limit": 9, "window_s": 3_600}]}
     step = Capping(MemoryCaps())
-    of = capped({"limit": 9, "window_s": 3_600, "exact": not exact}, daily=2, offers=offers)
+    of = capped({"limit": 9, "window_s": 3_600}, daily=2, offers=offers)
     assert send(step, of, "m1", "a")[0] == ["a"]
     assert send(step, of, "m2", "a", category="offers")[0] == ["a"]
     for category in ("news", "offers", "alerts"):
