@@ -17,6 +17,7 @@ from schemas.stream import Batch, Positions, Record
 
 TRANSACTION_TIMEOUT_S = 30.0
 COMMIT_ATTEMPTS = 5
+MAX_ABORTS = 5
 QUEUE_FULL_WAIT_S = 0.05
 QUEUE_FULL_ATTEMPTS = 600
 
@@ -185,6 +186,7 @@ class Checkpoint:
         self.lanes = lanes
         self.committer = committer
         self._written = 0
+        self._aborts = 0
         self._records_written = metrics.RECORDS_WRITTEN.labels(name)
         self._commit_seconds = metrics.COMMIT_SECONDS.labels(name)
         self._restarts = metrics.RESTARTS.labels(name)
@@ -210,11 +212,19 @@ class Checkpoint:
         self._positions.update(batch.positions)
 
     def commit(self) -> None:
-        """Commit the epoch; when Kafka aborts it instead, start over."""
+        """Commit the epoch; when Kafka aborts it instead, start over.
+
+        Raises TransactionAbortedError when that happens several times in a row.
+        """
         try:
             self._commit()
         except TransactionAbortedError:
+            self._aborts += 1
+            if self._aborts >= MAX_ABORTS:
+                raise
             self.restart()
+        else:
+            self._aborts = 0
 
     def restart(self) -> None:
         """Drop all that is in the pipe and read again from what is committed.

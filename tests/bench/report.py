@@ -51,7 +51,7 @@ def details(results: Sequence[Result]) -> list[str]:
 
 def _cells(result: Result) -> list[str]:
     if result.value is None:
-        return [result.name, f"no figure: {result.error.splitlines()[0]}", "", "", "", ""]
+        return [result.name, f"no figure: {result.error.splitlines()[0][:80]}", "", "", "", ""]
     target = ""
     if result.target is not None:
         sign = "at most" if result.at_most else "at least"

@@ -12,7 +12,7 @@ from bytewax.testing import run_main
 from confluent_kafka import Consumer, Producer, TopicPartition
 
 from flows.checkpoint import Committer, produce
-from flows.compose import Process, build_process
+from flows.compose import build_process
 from flows.topics import create_topics
 from sandbox.broker import CLIENT_SETTINGS, EmbeddedBroker
 from sandbox.valkey import EmbeddedValkey
@@ -182,18 +182,18 @@ class Runner:
             process.checkpoint.committer = Crashing(committer, at=crash_at, after=after)
         for start in process.start:
             start()
-        if not crash_at:
-            self._run(process)
+        try:
+            if not crash_at:
+                run_main(process.flow, epoch_interval=process.epoch)
+                return
+            with pytest.raises(BytewaxRuntimeError) as caught:
+                run_main(process.flow, epoch_interval=process.epoch)
+            assert isinstance(caught.value.__cause__, CrashError), caught.value.__cause__
+        finally:
+            # Nothing is committed here: transactions stay open and static members do not leave, as
+            # when a process dies. But its threads would live on in this one.
             for close in process.close:
                 close()
-            return
-        with pytest.raises(BytewaxRuntimeError) as caught:
-            self._run(process)
-        assert isinstance(caught.value.__cause__, CrashError), caught.value.__cause__
-
-    @staticmethod
-    def _run(process: Process) -> None:
-        run_main(process.flow, epoch_interval=process.epoch)
 
 
 def run_through_crashes(runner: Runner, **more: Any) -> None:

@@ -27,7 +27,7 @@ TENANT: dict[str, Any] = {
 }
 SOURCE = Source("events.normal", 3, 17)
 T = TypeVar("T")
-UNTIMED = settings(deadline=None)
+UNTIMED = settings(deadline=None, max_examples=60)
 """For properties: a busy machine fails no test."""
 
 

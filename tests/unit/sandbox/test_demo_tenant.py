@@ -60,6 +60,7 @@ def test_the_tenant_is_valid() -> None:
         "web": "webpush",
     }
     cap = tenant.categories[MARKETING].caps[0]
+    assert (cap.limit, cap.window_s) == (2, 86_400)
     night = {name: category.quiet_hours for name, category in tenant.categories.items()}
     assert night == {"security": "ignore", "transactional": "ignore", "marketing": "defer"}
 
