@@ -14,6 +14,11 @@ def wall_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
+def business_time(warp: ClockSettings | None) -> Callable[[int], int]:
+    """Give what turns a wall-clock time into business time."""
+    return (lambda at_ms: at_ms) if warp is None else warp.at
+
+
 def business_clock(warp: ClockSettings | None) -> Clock:
     """Give the clock that policy goes by: the machine's, or a warped one in the sandbox."""
     if warp is None:

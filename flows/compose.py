@@ -12,7 +12,7 @@ from typing import Any
 from bytewax.dataflow import Dataflow
 
 from flows.checkpoint import Checkpoint, KafkaTransaction
-from flows.clock import Clock, business_clock
+from flows.clock import Clock, business_clock, business_time
 from flows.config import load_tenants
 from flows.kafka import KafkaSource
 from flows.lanes import LanePlan, Lanes
@@ -49,6 +49,7 @@ class Composer:
         self.settings = settings
         self.stopped = stopped
         self.now_ms: Clock = business_clock(settings.clock)
+        self.business_ms = business_time(settings.clock)
         self.tenants: Mapping[str, Tenant] = load_tenants(settings.tenants_dir)
         self.wheel = wheel_of(settings)
         redis = settings.redis

@@ -39,7 +39,7 @@ def make_route(composer: Composer) -> Process:
     caps = ApplyCaps(RedisCaps(redis), counting.submit)
     parts = route.RouteParts(
         source=composer.source(checkpoint),
-        decode=Decode(tenants),
+        decode=Decode(tenants, business_ms=composer.business_ms),
         dedup=DropDuplicates(RedisDedup(redis)),
         schedule=schedule,
         audience=ExpandAudience(

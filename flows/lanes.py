@@ -95,6 +95,7 @@ class Lanes:
         self._settings = settings
         self._instance = instance
         self._tells_end = tells_end
+        self._closing = False
         self.on_end: Callable[[str, int], None] = lambda _topic, _partition: None
         self._on_revoke: RevokeHook = lambda: None
         self._on_assign: Callable[[Lane, Sequence[TopicPartition]], None] = lambda _lane, _tps: None
@@ -178,7 +179,7 @@ class Lanes:
 
         All is committed by now, so giving partitions up needs no more care.
         """
-        self._on_revoke = lambda: None
+        self._closing = True
         for lane in self.lanes:
             lane.consumer.close()
         self.lanes = []
@@ -227,12 +228,16 @@ class Lanes:
         return good
 
     def _assigned(self, lane: Lane, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        if self._closing:
+            return
         for tp in lane.consumer.committed(partitions, COMMITTED_TIMEOUT_S):
             if tp.offset >= 0:
                 lane.committed[tp.topic, tp.partition] = Position(tp.offset, tp.metadata or "")
         self._on_assign(lane, partitions)
 
     def _revoked(self, lane: Lane, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        if self._closing:
+            return
         self._on_revoke()
         for tp in partitions:
             lane.committed.pop((tp.topic, tp.partition), None)

@@ -154,15 +154,19 @@ class Sender:
     # -- Unfinished, for the checkpoint
 
     def finish(self) -> Sequence[Batch]:
-        """Wait for what is in flight; give every batch that is not committed."""
+        """Wait for what is in flight; give every batch that is not committed.
+
+        Raises TimeoutError, which stops the worker, when sends outlive their own timeouts.
+        """
         deadline = time.monotonic() + FINISH_TIMEOUT_S
         while any(ticket.left for ticket in self._pending) and time.monotonic() < deadline:
             self._check()
             time.sleep(BUSY_S)
         while self.has_settled():
             self._emitted.append(self._pending.popleft())
-        # What is left has not settled in all that time: it is read again and found in doubt.
-        self._pending.clear()
+        if self._pending:
+            # Only the ledger can say what became of them, and it is asked at the start.
+            raise TimeoutError(f"{len(self._pending)} batches did not settle")
         return [
             self._finish_batch(
                 Batch(ticket.settled(), self.last_now_ms, self.generation(), ticket.positions)

@@ -206,9 +206,11 @@ class TimerPart(StatefulSourcePartition[Batch, None]):
         self._paused: frozenset[int] = frozenset()
         # Partitions that must be read to their end before they may close.
         self._behind: set[int] = set()
+        self._ended: set[int] = set()
+        self._now_ms = 0
         self._generation = 0
         self._checkpoint.after_assign = self._assigned
-        self._checkpoint.lanes.on_end = lambda _topic, partition: self._behind.discard(partition)
+        self._checkpoint.lanes.on_end = lambda _topic, partition: self._ended.add(partition)
         self._checkpoint.open()
 
     def next_batch(self) -> Iterable[Batch]:
@@ -216,13 +218,21 @@ class TimerPart(StatefulSourcePartition[Batch, None]):
         source, checkpoint = self._source, self._checkpoint
         if source.stopped():
             raise StopIteration
-        now_ms = source.now_ms()
+        # Never backwards: what was due once stays due.
+        now_ms = self._now_ms = max(self._now_ms, source.now_ms())
         found = checkpoint.lanes.read(idle_s=0)
         if self._generation != checkpoint.generation:
             self._start_over()
         letters = self._take(found[1], now_ms) if found else []
+        # An end is told while reading, before what came with it is taken.
+        self._behind -= self._ended
+        self._ended.clear()
         self._turn(now_ms)
         items, positions = self._due(now_ms)
+        for letter in letters:  # committed with its position, so that it is not written again
+            slot = self._slots.get(letter.partition)
+            if slot is not None:
+                positions[0, TIMERS, letter.partition] = slot.position()
         source.heartbeat(len(items))
         metrics.TIMERS_WAITING.set(self.waiting())
         if not items and not letters and not positions:

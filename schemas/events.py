@@ -84,7 +84,7 @@ class Event(Wire):
     idempotency_key: events with the same key are one (the id when absent).
     created_at: when the producer made it. send_at: not before. expires_at or ttl_s: never sent
     after; ttl_s counts from send_at, or else from when Kafka accepted the event.
-    variables: for the template or for placeholders in the texts.
+    variables: for the template.
     sandbox: handled in full, but sent to the provider simulators.
     """
 

@@ -420,3 +420,27 @@ def test_every_timer_fires_once_whatever_happens(
     world.run_until(world.now_ms + 50_000)
     assert Counter(name for name, _ in world.fired) == Counter(due.keys())
     assert all(at_ms >= due[name] for name, at_ms in world.fired)
+
+
+def test_only_open_slots_are_read() -> None:
+    """Memory holds the open slots, also after timers for all the others have come."""
+    world = World()
+    world.run_until(T0 + 20_000)
+    for n in range(200):
+        world.arrive(timer(world.now_ms + 100_000 + n * 37, f"x{n}"))
+        if n % 5 == 0:
+            world.run_until(world.now_ms + TURN_MS)
+    world.run_until(world.now_ms + 9_000)
+    paused = world.lanes.consumer.paused
+    assert set(range(WHEEL.slots)) - paused == WHEEL.open_slots(world.now_ms - TURN_MS)
+
+
+def test_a_dead_letter_is_not_written_again_after_a_crash() -> None:
+    """Its position is committed with it."""
+    world = World()
+    world.log[WHEEL.slot_of(T0)].append(b"\xc1")
+    world.turn()
+    world.commit()
+    world.start()
+    world.run_until(T0 + 1_000)
+    assert len(world.letters) == 1
