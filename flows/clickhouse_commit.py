@@ -1,6 +1,8 @@
 """Commits an epoch into ClickHouse first, then to Kafka."""
 
+from collections import deque
 from collections.abc import Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 from confluent_kafka import TopicPartition
@@ -16,12 +18,15 @@ from schemas.stream import Positions, Record
 from sinks.clickhouse import ClickHouseWriter
 from sinks.clickhouse_once import ExactlyOnceWriter
 
+BLOCK_ROWS = 16_000
+
 
 class OutcomeRows:
     """Commits outcomes exactly once: their offsets live with the rows.
 
     A crash between the insert and the commit is noticed when the records come again. What cannot
-    be decoded goes to the dead letters.
+    be decoded goes to the dead letters. Blocks are inserted in order by one thread, while the next
+    one is read and encoded; the commit waits for all of them.
     """
 
     def __init__(
@@ -32,6 +37,8 @@ class OutcomeRows:
         self._encode = encode
         self._now_ms = now_ms
         self._rows: list[tuple[str, int, int, bytes]] = []
+        self._inserter = ThreadPoolExecutor(max_workers=1, thread_name_prefix="insert")
+        self._inserting: deque[Future[int]] = deque()
 
     def open(self) -> None:
         """Connect the Kafka side; ClickHouse connects at its first use."""
@@ -51,21 +58,43 @@ class OutcomeRows:
         for item in items:
             (records if type(item) is Record else self._rows).append(item)
         self._then.write(records)
+        if len(self._rows) >= BLOCK_ROWS:
+            self._start_insert()
 
     def commit(self, positions: Positions) -> None:
         """Insert, then commit the positions. Raises InsertError."""
-        rows, self._rows = self._rows, []
-        if rows:
-            prepared = self._writer.prepare(rows)
-            if prepared.bad:
-                self._then.write(self._encode(list(self._letters(prepared.bad, rows))))
-            metrics.CLICKHOUSE_ROWS.labels("outcomes").inc(self._writer.insert(prepared))
+        self._start_insert()
+        self._wait(most=0)
         self._then.commit(positions)
 
     def abort(self) -> None:
-        """Forget the epoch's rows; they will be read again."""
+        """Forget the epoch's rows; they will be read again, and those inserted be recognised.
+
+        Raises InsertError.
+        """
         self._rows = []
+        self._wait(most=0)
         self._then.abort()
+
+    def close(self) -> None:
+        """End the thread, with the insert that is under way."""
+        self._inserter.shutdown(cancel_futures=True)
+
+    def _start_insert(self) -> None:
+        """Encode the rows at hand and hand them to the thread; at most two blocks wait there."""
+        rows, self._rows = self._rows, []
+        if not rows:
+            return
+        prepared = self._writer.prepare(rows)
+        if prepared.bad:
+            self._then.write(self._encode(list(self._letters(prepared.bad, rows))))
+        self._wait(most=1)
+        self._inserting.append(self._inserter.submit(self._writer.insert, prepared))
+
+    def _wait(self, *, most: int) -> None:
+        while len(self._inserting) > most:
+            inserted = self._inserting.popleft().result()
+            metrics.CLICKHOUSE_ROWS.labels("outcomes").inc(inserted)
 
     def _letters(
         self, bad: Iterable[Any], rows: Sequence[tuple[str, int, int, bytes]]

@@ -44,7 +44,7 @@ def make_outcomes(composer: Composer) -> Process:
     process = composer.process("outcomes", outcomes.build(parts), checkpoint)
     if composer.settings.flow.epoch_ms is None:
         process.epoch = OUTCOMES_EPOCH
-    process.close.append(writer.close)
+    process.close += [rows.close, writer.close]
     return process
 
 

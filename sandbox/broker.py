@@ -5,11 +5,8 @@ It keeps everything in memory (docs/decisions/0003-embedded-broker.md).
 
 import sys
 from pathlib import Path
-from typing import Any
 
 from sandbox.processes import Child, accepts, claim_port
-
-CLIENT_SETTINGS: dict[str, Any] = {}
 
 
 class EmbeddedBroker:

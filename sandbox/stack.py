@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from flows.setup import prepare_stores
-from sandbox.broker import CLIENT_SETTINGS, EmbeddedBroker
+from sandbox.broker import EmbeddedBroker
 from sandbox.keys import SandboxKeys, make_keys
 from sandbox.processes import Child, accepts, claim_port, free_port
 from sandbox.tls import CA_FILE
@@ -120,10 +120,7 @@ class Stack:
         for child, port in self._starting:
             child.wait_until(partial(accepts, port))
         self.settings = load_settings(
-            kafka={
-                "bootstrap": bootstrap,
-                "options": {key: str(value) for key, value in CLIENT_SETTINGS.items()},
-            },
+            kafka={"bootstrap": bootstrap},
             redis={"url": redis_url},
             clickhouse={"url": f"http://127.0.0.1:{clickhouse_port}"},
             providers={

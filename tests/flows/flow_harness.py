@@ -14,7 +14,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from flows.checkpoint import Committer, produce
 from flows.compose import build_process
 from flows.topics import create_topics
-from sandbox.broker import CLIENT_SETTINGS, EmbeddedBroker
+from sandbox.broker import EmbeddedBroker
 from sandbox.valkey import EmbeddedValkey
 from schemas.pipeline import Platform
 from schemas.settings import Settings, load_settings
@@ -80,13 +80,13 @@ class Stores:
 
     @property
     def kafka(self) -> dict[str, Any]:
-        return {"bootstrap.servers": self.bootstrap, **CLIENT_SETTINGS, **QUIET_LOGS}
+        return {"bootstrap.servers": self.bootstrap, **QUIET_LOGS}
 
     def settings(self, **more: Any) -> Settings:
         return load_settings(
             kafka={
                 "bootstrap": self.bootstrap,
-                "options": {key: str(v) for key, v in (CLIENT_SETTINGS | QUIET_LOGS).items()},
+                "options": {key: str(v) for key, v in QUIET_LOGS.items()},
             },
             redis={"url": self.redis_url},
             tenants_dir=self._tenants,

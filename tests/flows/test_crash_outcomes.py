@@ -15,7 +15,7 @@ from schemas.stream import Record
 from schemas.topics import DEAD_OUTCOMES, FEEDBACK, OUTCOMES
 
 __all__ = ["client", "settings"]
-COUNT = 2_000
+COUNT = 600
 MONTH_END_MS = 1_785_542_400_000  # 2026-08-01T00:00:00Z
 
 
@@ -25,7 +25,7 @@ def _outcomes() -> Iterator[Record]:
     for number in range(COUNT):
         outcome = Outcome(
             outcome_id=f"o{number}",
-            occurred_at_ms=MONTH_END_MS + (number * 7919 % 2_000 - 1_000),
+            occurred_at_ms=MONTH_END_MS + (number * 7919 % 600 - 300),
             tenant="acme",
             message_id=f"m{number}",
             status=Status.SENT,
