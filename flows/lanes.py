@@ -68,6 +68,7 @@ class Lane:
     committed: dict[tuple[str, int], Position] = field(default_factory=dict)
     to_seek: dict[tuple[str, int], int] = field(default_factory=dict)
     served_at: float = 0.0
+    seeking_since: float = 0.0
 
     @property
     def urgent(self) -> bool:
@@ -244,14 +245,31 @@ class Lanes:
             lane.to_seek.pop((tp.topic, tp.partition), None)
 
     def _seek(self) -> None:
+        """Go back where that is due.
+
+        A partition that was just assigned may not take a seek yet: it is asked again at the next
+        read, for SEEK_TIMEOUT_S at most, and until then nothing of its lane counts as read.
+        """
         for lane in self.lanes:
             if not lane.to_seek:
+                lane.seeking_since = 0.0
                 continue
+            lane.seeking_since = lane.seeking_since or time.monotonic()
             mine = {(tp.topic, tp.partition) for tp in lane.consumer.assignment()}
             for (topic, partition), offset in list(lane.to_seek.items()):
-                if (topic, partition) in mine:
-                    lane.consumer.seek(TopicPartition(topic, partition, offset))
+                if (topic, partition) in mine and not self._sought(lane, topic, partition, offset):
+                    continue
                 del lane.to_seek[topic, partition]
+
+    @staticmethod
+    def _sought(lane: Lane, topic: str, partition: int, offset: int) -> bool:
+        try:
+            lane.consumer.seek(TopicPartition(topic, partition, offset))
+        except KafkaException:
+            if time.monotonic() - lane.seeking_since > SEEK_TIMEOUT_S:
+                raise
+            return False
+        return True
 
 
 def positions_of(lane: Lane, messages: Sequence[Message]) -> Positions:

@@ -19,7 +19,10 @@ def specifications(*, partitions: int, timer_slots: int, replicas: int) -> Itera
         return NewTopic(name, num_partitions=count, replication_factor=replicas, config=config)
 
     week = {"retention.ms": str(7 * DAY_MS)}
-    for name in (*topics.EVENTS.values(), *topics.CHUNKS.values(), *topics.DELIVERIES.values()):
+    for name in topics.EVENTS.values():
+        # When Kafka took an event is the broker's to say: a time to live counts from it.
+        yield topic(name, partitions, **week, **{"message.timestamp.type": "LogAppendTime"})
+    for name in (*topics.CHUNKS.values(), *topics.DELIVERIES.values()):
         yield topic(name, partitions, **week)
     for name in (topics.OUTCOMES, topics.FEEDBACK):
         yield topic(name, partitions, **week)
