@@ -5,6 +5,7 @@ of each is visible by itself. Static membership with cooperative-sticky assignme
 restarted process back at once (docs/decisions/0002-exactly-once.md).
 """
 
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -26,6 +27,7 @@ STEP = 250  # records read in one call; between calls the batch's bytes are coun
 MAX_BATCH_BYTES = 262_144  # an event may list a thousand users: what a batch holds stays bounded
 STARVATION_S = 1.0  # a lower lane is served at least this often, however busy the higher ones are
 SEEK_TIMEOUT_S = 5.0
+CLOSE_TIMEOUT_S = 5.0
 COMMITTED_TIMEOUT_S = 30.0
 
 CONSUMER_DEFAULTS: dict[str, Any] = {
@@ -181,8 +183,16 @@ class Lanes:
         All is committed by now, so giving partitions up needs no more care.
         """
         self._closing = True
-        for lane in self.lanes:
-            lane.consumer.close()
+        # librdkafka may wait for a rebalance that never ends; a process that stops must not.
+        closers = [
+            threading.Thread(target=lane.consumer.close, name="close-lane", daemon=True)
+            for lane in self.lanes
+        ]
+        for closer in closers:
+            closer.start()
+        deadline = time.monotonic() + CLOSE_TIMEOUT_S
+        for closer in closers:
+            closer.join(max(0.0, deadline - time.monotonic()))
         self.lanes = []
 
     def _fill(self, lane: Lane, messages: list[Any]) -> list[Message]:
