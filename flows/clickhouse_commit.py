@@ -9,7 +9,7 @@ from confluent_kafka import TopicPartition
 
 from flows.checkpoint import Committer
 from flows.clock import Clock
-from flows.lanes import Lane
+from flows.lanes import Lane, by_topic
 from operators.encode import Encode
 from operators.registry_rows import DeviceRow, UserRow, columns_of
 from schemas import metrics
@@ -46,10 +46,7 @@ class OutcomeRows:
 
     def assigned(self, _lane: Lane, partitions: Sequence[TopicPartition]) -> None:
         """Ask ClickHouse where these partitions stopped."""
-        topics: dict[str, list[int]] = {}
-        for tp in partitions:
-            topics.setdefault(tp.topic, []).append(tp.partition)
-        for topic, numbers in topics.items():
+        for topic, numbers in by_topic(partitions).items():
             self._writer.assign(topic, numbers)
 
     def write(self, items: Sequence[Any]) -> None:

@@ -282,6 +282,14 @@ class Lanes:
         return True
 
 
+def by_topic(partitions: Sequence[TopicPartition]) -> dict[str, list[int]]:
+    """Give the partition numbers of each topic."""
+    numbers: dict[str, list[int]] = {}
+    for tp in partitions:
+        numbers.setdefault(tp.topic, []).append(tp.partition)
+    return numbers
+
+
 def positions_of(lane: Lane, messages: Sequence[Message]) -> Positions:
     """Give the next position of every partition that these messages came from."""
     last = {(m.topic(), m.partition()): m.offset() for m in messages}

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 import uvloop
 from confluent_kafka import TopicPartition
 
+from flows.lanes import by_topic
 from operators.settle import EXPIRED, IN_DOUBT, Settled
 from schemas import metrics
 from schemas.pipeline import FAST, Answer, Delivery
@@ -122,10 +123,7 @@ class Sender:
 
     def assigned(self, partitions: Sequence[TopicPartition]) -> None:
         """Look up how far an earlier process had handed these partitions to the provider."""
-        by_topic: dict[str, list[int]] = {}
-        for tp in partitions:
-            by_topic.setdefault(tp.topic, []).append(tp.partition)
-        for topic, numbers in by_topic.items():
+        for topic, numbers in by_topic(partitions).items():
             marks = self._ledger.marks(self._group_of(topic), topic, numbers)
             for partition, mark in marks.items():
                 self._in_doubt[topic, partition] = mark
