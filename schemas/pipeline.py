@@ -57,6 +57,8 @@ class Delivery(msgspec.Struct, frozen=True, array_like=True):
     accepted_at_ms: when Kafka took the event. expires_at_ms: 0 means no expiry.
     environment: APNs environment of the token, "production" or "sandbox".
     history: one line per earlier attempt.
+    attempts_before: attempts made before it was replayed from the dead letters; the retry policy
+        does not count them. holds: how often it was held back before this attempt.
     """
 
     delivery_id: str
@@ -85,6 +87,8 @@ class Delivery(msgspec.Struct, frozen=True, array_like=True):
     traceparent: str = ""
     sandbox: bool = False
     history: tuple[str, ...] = ()
+    attempts_before: int = 0
+    holds: int = 0
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -196,7 +200,10 @@ class Chunk(msgspec.Struct, frozen=True, array_like=True):
 
 
 class DeadLetter(msgspec.Struct, frozen=True, array_like=True):
-    """Something that could not be handled: the raw bytes, why, and where it came from."""
+    """Something that could not be handled: the raw bytes, why, and where it came from.
+
+    key: the record's key, so that a replay lands on the same partition.
+    """
 
     topic: str
     partition: int
@@ -205,6 +212,7 @@ class DeadLetter(msgspec.Struct, frozen=True, array_like=True):
     raw: bytes
     at_ms: int
     history: tuple[str, ...] = ()
+    key: bytes = b""
 
 
 class Timer(msgspec.Struct, frozen=True, array_like=True):
@@ -231,3 +239,4 @@ class TokenDeath(msgspec.Struct, frozen=True, array_like=True):
     token: str
     invalid_at_ms: int
     reason: Reason
+    app: str = ""

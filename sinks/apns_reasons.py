@@ -91,7 +91,7 @@ VERDICTS: Mapping[tuple[int, str], Verdict] = {
     (410, "Unregistered"): _failed(Reason.TOKEN_UNREGISTERED, TokenAction.DELETE),
     (413, "PayloadTooLarge"): _TOO_LARGE,
     (429, "TooManyProviderTokenUpdates"): _retry(Reason.THROTTLED, AFTER_TOKEN_UPDATES_S),
-    (429, "TooManyRequests"): _retry(Reason.THROTTLED, AFTER_TOO_MANY_REQUESTS_S),
+    (429, "TooManyRequests"): _retry(Reason.DEVICE_THROTTLED, AFTER_TOO_MANY_REQUESTS_S),
     (500, "InternalServerError"): _retry(Reason.PROVIDER_UNAVAILABLE, AFTER_SERVER_ERROR_S),
     (503, "ServiceUnavailable"): _retry(Reason.PROVIDER_UNAVAILABLE, AFTER_SERVER_ERROR_S),
     (503, "Shutdown"): _retry(Reason.PROVIDER_UNAVAILABLE, AT_ONCE_S),
