@@ -6,7 +6,7 @@ BIN := .venv/bin
 unexport PYTHONDONTWRITEBYTECODE
 COMPILE := $(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-annotate
 
-.PHONY: demo up test check format lock diagrams schemas bench clean
+.PHONY: demo up test test-kafka chaos check format lock diagrams schemas bench clean
 
 .venv/.ready: requirements.lock pyproject.toml
 	@test -n "$(PYTHON)" || { echo "Clarion needs Python 3.11 or 3.12 on the PATH"; exit 1; }
@@ -23,7 +23,18 @@ up: .venv/.ready
 	@$(BIN)/clarion up $(ARGS)
 
 test: .venv/.ready
-	@$(BIN)/python -m pytest tests --ignore=tests/bench $(ARGS)
+	@$(BIN)/python -m pytest tests --ignore=tests/bench --ignore=tests/integration --ignore=tests/chaos $(ARGS)
+
+# The same suites on Apache Kafka and Redis, and those that break these; installs what is missing.
+test-kafka: .venv/.ready
+	@$(BIN)/python -m tests.servers.install
+	@$(BIN)/python -m pytest --servers=real tests/contract/test_kafka_broker*.py tests/contract/test_state_*.py \
+		tests/flows --ignore=tests/flows/test_commands_end_to_end.py tests/integration $(ARGS)
+
+# SEED and KILLS, when given to make, reach it through the environment.
+chaos: .venv/.ready
+	@$(BIN)/python -m tests.servers.install
+	@$(BIN)/python -m tests.chaos $(ARGS)
 
 check: .venv/.ready
 	@$(BIN)/ruff check .

@@ -11,15 +11,17 @@ from typing import Any, Protocol
 
 from confluent_kafka import KafkaException, Producer, TopicPartition
 
-from flows.lanes import Lane, Lanes
+from flows.broker_errors import is_out_of_group, is_passing
+from flows.lanes import ANSWER_S, STORE, Lane, Lanes
 from schemas import metrics
 from schemas.stream import Batch, Positions, Record
+from state.patience import FAIL_FAST, Patience
 
 TRANSACTION_TIMEOUT_S = 30.0
-COMMIT_ATTEMPTS = 5
 MAX_ABORTS = 5
 QUEUE_FULL_WAIT_S = 0.05
-QUEUE_FULL_ATTEMPTS = 600
+QUEUE_FULL_ATTEMPTS = 100
+QUEUE_FULL_PATIENCE = Patience(limit_s=30.0)
 
 PRODUCER_DEFAULTS: dict[str, Any] = {
     "linger.ms": 5,
@@ -28,6 +30,7 @@ PRODUCER_DEFAULTS: dict[str, Any] = {
     "queue.buffering.max.kbytes": 131_072,
     "enable.idempotence": True,
     "transaction.timeout.ms": int(TRANSACTION_TIMEOUT_S * 1_000),
+    "reconnect.backoff.max.ms": 1_000,
 }
 
 
@@ -55,69 +58,8 @@ class TransactionAbortedError(Exception):
     """The epoch's transaction was aborted; its input is to be read again."""
 
 
-class KafkaTransaction:
-    """Commits records and consumer positions in one Kafka transaction."""
-
-    def __init__(self, lanes: Lanes, settings: Mapping[str, Any], *, transactional_id: str) -> None:
-        self._lanes = lanes
-        self._settings = PRODUCER_DEFAULTS | dict(settings) | {"transactional.id": transactional_id}
-        self._producer: Producer | None = None
-        self._open = False
-
-    def open(self) -> None:
-        """Connect, fence any earlier process of this id and end its open transaction."""
-        self._producer = Producer(self._settings)
-        self._producer.init_transactions(TRANSACTION_TIMEOUT_S)
-
-    def write(self, items: Sequence[Record]) -> None:
-        """Produce into the open transaction, beginning one at the first record."""
-        if items:
-            produce(self._begun(), items)
-
-    def commit(self, positions: Positions) -> None:
-        """Send the positions into the transaction and commit it; a no-op when nothing moved.
-
-        Raises TransactionAbortedError after an abortable failure, KafkaException when this
-        process is fenced or the failure is final.
-        """
-        if not self._open and not positions:
-            return
-        producer = self._begun()
-        try:
-            for lane in self._lanes.lanes:
-                offsets = _offsets(lane.index, positions)
-                if offsets:
-                    metadata = lane.consumer.consumer_group_metadata()
-                    _retrying(
-                        partial(
-                            producer.send_offsets_to_transaction,
-                            offsets,
-                            metadata,
-                            TRANSACTION_TIMEOUT_S,
-                        )
-                    )
-            _retrying(lambda: producer.commit_transaction(TRANSACTION_TIMEOUT_S))
-        except KafkaException as error:
-            if not error.args[0].txn_requires_abort():
-                raise
-            self.abort()
-            raise TransactionAbortedError(str(error)) from error
-        self._open = False
-
-    def abort(self) -> None:
-        """Abort the open transaction, if any."""
-        if self._open and self._producer is not None:
-            producer = self._producer
-            _retrying(lambda: producer.abort_transaction(TRANSACTION_TIMEOUT_S))
-        self._open = False
-
-    def _begun(self) -> Producer:
-        if self._producer is None:
-            raise RuntimeError("open() comes before the first write")
-        if not self._open:
-            self._producer.begin_transaction()
-            self._open = True
-        return self._producer
+class UnsentError(Exception):
+    """The broker has not taken all records yet."""
 
 
 class KafkaFlush:
@@ -127,13 +69,16 @@ class KafkaFlush:
     downstream, and as the yardstick that exactly-once is measured against.
     """
 
-    def __init__(self, lanes: Lanes, settings: Mapping[str, Any]) -> None:
+    def __init__(
+        self, lanes: Lanes, settings: Mapping[str, Any], *, patience: Patience = FAIL_FAST
+    ) -> None:
         self._lanes = lanes
         self._settings = {
             key: value
             for key, value in (PRODUCER_DEFAULTS | dict(settings)).items()
             if key != "transaction.timeout.ms"
         }
+        self._patience = patience
         self._producer: Producer | None = None
         self._failed: list[str] = []
 
@@ -146,18 +91,33 @@ class KafkaFlush:
         if self._producer is None:
             raise RuntimeError("open() comes before the first write")
         if items:
-            produce(self._producer, items, on_delivery=self._note)
+            produce(self._producer, items, on_delivery=self._note, patience=self._patience)
 
     def commit(self, positions: Positions) -> None:
-        """Wait for every record, then commit. Raises KafkaException when one failed."""
-        if self._producer is not None:
-            left = self._producer.flush(TRANSACTION_TIMEOUT_S)
-            if left or self._failed:
-                raise KafkaException(f"{left} records unsent, {len(self._failed)} failed")
-        commit_positions(self._lanes, positions)
+        """Wait for every record, then commit.
+
+        Raises KafkaException when a record failed, TransactionAbortedError when the group has
+        moved on meanwhile, so that the epoch is to be read again.
+        """
+        self._patience.keep(STORE, self._flush, passing=_is_unsent)
+        if self._failed:
+            raise KafkaException(f"{len(self._failed)} records failed: {self._failed[0]}")
+        try:
+            self._patience.keep(
+                STORE, lambda: commit_positions(self._lanes, positions), passing=is_passing
+            )
+        except KafkaException as error:
+            if not is_out_of_group(error):
+                raise
+            raise TransactionAbortedError(str(error)) from error
 
     def abort(self) -> None:
         """Let go: what was produced stays, its input is read again."""
+
+    def _flush(self) -> None:
+        left = self._producer.flush(ANSWER_S) if self._producer is not None else 0
+        if left:
+            raise UnsentError(f"{left} records are not sent yet")
 
     def _note(self, error: object, _message: object) -> None:
         if error is not None:
@@ -237,11 +197,23 @@ class Checkpoint:
         self.committer.abort()
         self._positions, self._written = {}, 0
         if self.unfinished is not None:
-            for batch in self.unfinished.finish():
-                self.write(batch)
-            self._commit()
+            self._commit_unfinished(self.unfinished)
         self.generation += 1
         self.lanes.rewind()
+
+    def _commit_unfinished(self, unfinished: Unfinished) -> None:
+        for left in reversed(range(MAX_ABORTS)):
+            # A commit may have taken effect although its answer was lost.
+            unfinished.committed(self.lanes.committed())
+            for batch in unfinished.finish():
+                self.write(batch)
+            try:
+                self._commit()
+            except TransactionAbortedError:
+                if not left:
+                    raise
+            else:
+                return
 
     def _commit(self) -> None:
         positions, self._positions = self._positions, {}
@@ -261,10 +233,12 @@ def produce(
     records: Sequence[Record],
     *,
     on_delivery: Callable[[object, object], None] | None = None,
+    patience: Patience = QUEUE_FULL_PATIENCE,
 ) -> None:
-    """Produce all records, waiting while the local queue is full (at most 30 s a record).
+    """Produce all records, waiting with patience while the local queue is full.
 
-    Raises BufferError when the broker takes nothing for that long.
+    Raises BufferError when the broker takes nothing for that long, KafkaException when the
+    producer has failed.
     """
     send = producer.produce
     for record in records:
@@ -272,14 +246,15 @@ def produce(
         try:
             send(topic, value, key, partition, on_delivery)
         except BufferError:
-            _produce_slowly(producer, record, on_delivery)
+            slowly = partial(_produce_slowly, producer, record, on_delivery)
+            patience.keep(STORE, slowly, passing=_is_full)
     producer.poll(0)
 
 
 def commit_positions(lanes: Lanes, positions: Positions) -> None:
     """Commit positions outside any transaction."""
     for lane in lanes.lanes:
-        offsets = _offsets(lane.index, positions)
+        offsets = offsets_of(lane.index, positions)
         if offsets:
             lane.consumer.commit(offsets=offsets, asynchronous=False)
 
@@ -294,10 +269,11 @@ def _produce_slowly(
         except BufferError:
             continue
         return
-    raise BufferError("the broker took no record for 30 s")
+    raise BufferError("the broker takes no records: the local queue is full")
 
 
-def _offsets(lane: int, positions: Positions) -> list[TopicPartition]:
+def offsets_of(lane: int, positions: Positions) -> list[TopicPartition]:
+    """Give what to commit in one lane."""
     return [
         TopicPartition(topic, partition, position.offset, position.note)
         for (index, topic, partition), position in positions.items()
@@ -305,13 +281,9 @@ def _offsets(lane: int, positions: Positions) -> list[TopicPartition]:
     ]
 
 
-def _retrying(call: Callable[[], None]) -> None:
-    """Call again while Kafka says that the failure is retriable, a bounded number of times."""
-    for attempt in range(1, COMMIT_ATTEMPTS + 1):
-        try:
-            call()
-        except KafkaException as error:
-            if attempt == COMMIT_ATTEMPTS or not error.args[0].retriable():
-                raise
-        else:
-            return
+def _is_full(error: Exception) -> bool:
+    return isinstance(error, BufferError)
+
+
+def _is_unsent(error: Exception) -> bool:
+    return isinstance(error, UnsentError)

@@ -45,7 +45,8 @@ class OutcomeRows:
         self._then.open()
 
     def assigned(self, _lane: Lane, partitions: Sequence[TopicPartition]) -> None:
-        """Ask ClickHouse where these partitions stopped."""
+        """Ask ClickHouse where these partitions stopped, once nothing is being inserted."""
+        self._wait(most=0)
         for topic, numbers in by_topic(partitions).items():
             self._writer.assign(topic, numbers)
 
@@ -74,7 +75,7 @@ class OutcomeRows:
         self._then.abort()
 
     def close(self) -> None:
-        """End the thread, with the insert that is under way."""
+        """End the thread, with the attempt to insert that is under way."""
         self._inserter.shutdown(cancel_futures=True)
 
     def _start_insert(self) -> None:

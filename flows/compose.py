@@ -7,21 +7,27 @@ another flow: that halves the time to start.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import cached_property, partial
 from typing import Any
 
 from bytewax.dataflow import Dataflow
 
-from flows.checkpoint import Checkpoint, KafkaTransaction
+from flows.checkpoint import Checkpoint
 from flows.clock import Clock, business_clock, business_time
 from flows.config import load_tenants
 from flows.kafka import KafkaSource
 from flows.lanes import LanePlan, Lanes
 from flows.observe import Observer
+from flows.readiness import ANSWER_S, KafkaPing
 from flows.timer_wheel import Wheel
+from flows.transaction import KafkaTransaction
+from flows.waits import Waits
 from operators.encode import Encode
-from schemas.pipeline import Platform, Priority
+from schemas.pipeline import Platform, Priority, Timer
 from schemas.settings import Settings
+from schemas.stream import Record
 from schemas.tenant import Tenant
+from state.patience import Patience
 from state.redis_client import RedisClient
 
 LONGEST_TRANSACTION_S = 60.0
@@ -30,38 +36,66 @@ MAX_BATCH = 100_000
 
 @dataclass
 class Process:
-    """A flow ready to run, with what must be started before it and closed after it."""
+    """A flow ready to run, with what must be started before it and closed after it.
+
+    pings: by store that the flow needs. patience.end() comes before anything is closed.
+    """
 
     name: str
     flow: Dataflow
     epoch: timedelta
     checkpoint: Checkpoint
     health_beats: list[Callable[[int], None]]
-    dependencies: Mapping[str, Callable[[], None]]
+    patience: Patience
+    waits: Waits
+    pings: Mapping[str, Callable[[], None]]
     start: list[Callable[[], None]] = field(default_factory=list)
     close: list[Callable[[], None]] = field(default_factory=list)
 
 
 class Composer:
-    """What all flows of a process are made from. stopped: asked by sources; True ends the flow."""
+    """What all flows of a process are made from.
 
-    def __init__(self, settings: Settings, stopped: Callable[[], bool]) -> None:
+    stopped: asked by sources and by who waits for a store; True ends the flow. label: what metrics
+    of waits call it.
+    """
+
+    def __init__(self, settings: Settings, stopped: Callable[[], bool], label: str = "") -> None:
         self.settings = settings
         self.stopped = stopped
+        self.waits = Waits(label)
+        self.patience = Patience(stopped=stopped, watch=self.waits)
         self.now_ms: Clock = business_clock(settings.clock)
         self.business_ms = business_time(settings.clock)
         self.tenants: Mapping[str, Tenant] = load_tenants(settings.tenants_dir)
         self.wheel = wheel_of(settings)
-        redis = settings.redis
-        self.redis = RedisClient(
-            redis.url,
-            cluster=redis.cluster,
-            timeout_s=redis.timeout_s,
-            connect_timeout_s=redis.connect_timeout_s,
-            retries=redis.retries,
-            max_connections=redis.max_connections,
+        self._beats: list[Callable[[int], None]] = [lambda _count: self.patience.renew()]
+        self._pings: dict[str, Callable[[], None]] = {}
+        self._close: list[Callable[[], None]] = []
+        kafka = KafkaPing(self.kafka())
+        self.needs("kafka", kafka.ask, kafka.close)
+
+    def needs(self, store: str, ping: Callable[[], None], *close: Callable[[], None]) -> None:
+        """Note that the flow needs a store. ping: raises when it does not answer."""
+        self.waits.needs(store)
+        self._pings[store] = ping
+        self._close += close
+
+    @cached_property
+    def redis(self) -> RedisClient:
+        """Give the client, which waits while Redis cannot serve. Who asks for it needs Redis."""
+        settings = self.settings.redis
+        make = partial(RedisClient, settings.url, cluster=settings.cluster)
+        client = make(
+            timeout_s=settings.timeout_s,
+            connect_timeout_s=settings.connect_timeout_s,
+            retries=settings.retries,
+            max_connections=settings.max_connections,
+            patience=self.patience,
         )
-        self._beats: list[Callable[[int], None]] = []
+        asked = make(timeout_s=ANSWER_S / 2, connect_timeout_s=ANSWER_S / 2, retries=0)
+        self.needs("redis", asked.ping, asked.close, client.close)
+        return client
 
     def kafka(self) -> dict[str, Any]:
         """Give the librdkafka options that every client needs."""
@@ -92,19 +126,25 @@ class Composer:
             for rank, priority in enumerate(served)
             for suffix, topic_of in topics_of.items()
         ]
-        return Lanes(plans, self.kafka(), instance=self.settings.kafka.instance)
+        return self._lanes(plans)
 
     def one_lane(self, name: str, topics: Sequence[str], **more: Any) -> Lanes:
         """Make one lane over all topics of a flow."""
         plan = LanePlan(self.group(name), topics, 0, self.settings.flow.batch_size)
-        return Lanes([plan], self.kafka(), instance=self.settings.kafka.instance, **more)
+        return self._lanes([plan], **more)
+
+    def _lanes(self, plans: Sequence[LanePlan], **more: Any) -> Lanes:
+        instance = self.settings.kafka.instance
+        return Lanes(plans, self.kafka(), instance=instance, patience=self.patience, **more)
 
     def transactional(self, name: str, lanes: Lanes) -> Checkpoint:
         """Make a checkpoint that commits in Kafka transactions."""
         served = "-".join(self.settings.flow.priorities)
         kafka = self.settings.kafka
         transactional_id = f"{kafka.transactional_id_prefix}.{name}.{served}.{kafka.instance}"
-        committer = KafkaTransaction(lanes, self.kafka(), transactional_id=transactional_id)
+        committer = KafkaTransaction(
+            lanes, self.kafka(), transactional_id=transactional_id, patience=self.patience
+        )
         return Checkpoint(name, lanes, committer)
 
     def source(self, checkpoint: Checkpoint, **more: Any) -> KafkaSource:
@@ -120,7 +160,11 @@ class Composer:
 
     def encode(self, name: str, dead_letters: str) -> Encode:
         """Make the encoder of a flow, watched for metrics and logs."""
-        return Encode(dead_letters=dead_letters, timer=self.wheel.record, watch=Observer(name))
+        return Encode(dead_letters=dead_letters, timer=self.on_wheel, watch=Observer(name))
+
+    def on_wheel(self, timer: Timer) -> Record:
+        """Put a timer on its slot of the wheel as it stands now."""
+        return self.wheel.record(timer, self.now_ms())
 
     def process(self, name: str, flow: Dataflow, checkpoint: Checkpoint) -> Process:
         """Wrap a flow up."""
@@ -130,8 +174,10 @@ class Composer:
             epoch=timedelta(milliseconds=self.settings.flow.checkpoint_ms),
             checkpoint=checkpoint,
             health_beats=self._beats,
-            dependencies={"redis": self.redis.ping},
-            close=[checkpoint.lanes.close, self.redis.close],
+            patience=self.patience,
+            waits=self.waits,
+            pings=self._pings,
+            close=[checkpoint.lanes.close, *self._close],
         )
 
 
@@ -144,27 +190,29 @@ def build_process(
     """Build a flow by name; deliver also takes its platform. Raises ValueError."""
     if (name == "deliver") != (platform is not None):
         raise ValueError("deliver takes a platform (apns, fcm or webpush), the others none")
+    composer = Composer(settings, stopped, name if platform is None else f"{name}.{platform}")
     if name in {"route", "timers"}:
         from flows import compose_route as parts  # noqa: PLC0415 - see the module's docstring
 
         make = {"route": parts.make_route, "timers": parts.make_timers}[name]
-        return make(Composer(settings, stopped))
+        return make(composer)
     if name in {"outcomes", "registry"}:
         from flows import compose_stores as stores  # noqa: PLC0415 - see the module's docstring
 
         make = {"outcomes": stores.make_outcomes, "registry": stores.make_registry}[name]
-        return make(Composer(settings, stopped))
+        return make(composer)
     if platform is None:
         known = "route, deliver, timers, outcomes, registry"
         raise ValueError(f"no flow {name!r}: choose from {known}")
     from flows.compose_deliver import make_deliver  # noqa: PLC0415 - see the module's docstring
 
-    return make_deliver(Composer(settings, stopped), platform)
+    return make_deliver(composer, platform)
 
 
 def wheel_of(settings: Settings) -> Wheel:
     """Give the timer wheel's shape; open slots behind now cover the longest transaction."""
     speed = settings.clock.speed if settings.clock is not None else 1.0
     slot_ms = int(settings.timers.slot_s * 1_000)
-    slots_open = -(-int(LONGEST_TRANSACTION_S * 1_000 * speed) // slot_ms)
-    return Wheel(settings.timers.slots, slot_ms, min(settings.timers.slots // 2, slots_open))
+    grace = -(-int(LONGEST_TRANSACTION_S * 1_000 * speed) // slot_ms)
+    slots = settings.timers.slots
+    return Wheel(slots, slot_ms, min(grace, (slots - slots // 4) // 4))

@@ -5,11 +5,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from flows import deliver
+from flows.clock import wall_ms
 from flows.compose import Composer, Process
 from flows.config import resolve_credentials
 from flows.kafka import KafkaSink
+from flows.pruning_alarm import PruningAlarm
 from flows.sender import Sender
 from operators.deliveries import decode_deliveries
+from operators.hygiene import Hygiene
 from operators.settle import Settle
 from schemas import topics
 from schemas.apps import WebPushApp
@@ -18,6 +21,8 @@ from schemas.stream import Batch
 from schemas.tenant import Tenant
 from sinks.port import Sink
 from state.ledger import RedisLedger
+from state.pruning import RedisPruning
+from state.rates import RedisRates
 
 DELIVER_BATCH = 500  # what a crash can put in doubt stays small
 
@@ -29,7 +34,10 @@ def make_deliver(composer: Composer, platform: Platform) -> Process:
         name, {"": lambda priority: topics.DELIVERIES[platform, priority]}, {"": DELIVER_BATCH}
     )
     checkpoint = composer.transactional(name, lanes)
-    settle = Settle(composer.tenants)
+    hygiene = Hygiene(
+        composer.tenants, RedisPruning(composer.redis), platform, alarm=PruningAlarm()
+    )
+    settle = Settle(composer.tenants, withheld=hygiene)
     encode = composer.encode(name, topics.DEAD_DELIVERIES[platform])
 
     def finish(batch: Batch) -> Batch:
@@ -39,6 +47,9 @@ def make_deliver(composer: Composer, platform: Platform) -> Process:
     sender = Sender(
         make_sink(composer, platform),
         ledger=RedisLedger(composer.redis),
+        rates=RedisRates(composer.redis),
+        rated=composer.tenants,
+        now_ms=composer.now_ms,
         group_of=lambda topic: composer.group(f"{name}.{topic.rpartition('.')[2]}"),
         finish_batch=finish,
         window=composer.settings.flow.in_flight,
@@ -56,6 +67,7 @@ def make_deliver(composer: Composer, platform: Platform) -> Process:
         sink=KafkaSink(checkpoint),
     )
     process = composer.process(name, deliver.build(parts), checkpoint)
+    process.health_beats.append(lambda _count: hygiene.tick(wall_ms()))
     process.start.append(sender.start)
     process.close.insert(0, sender.stop)
     return process

@@ -5,7 +5,8 @@ from concurrent.futures import ThreadPoolExecutor
 from flows import route, timers
 from flows.compose import Composer, Process
 from flows.kafka import KafkaSink
-from flows.timer_wheel import TimerSource, release
+from flows.timer_source import TimerSource
+from flows.timer_wheel import release
 from operators.admit import admit
 from operators.audience import ExpandAudience
 from operators.cap import ApplyCaps

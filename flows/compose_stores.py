@@ -13,7 +13,7 @@ from operators.profile_writer import WriteProfiles
 from operators.registration import decode_registrations
 from schemas import topics
 from schemas.settings import Settings
-from sinks.clickhouse import ClickHouseSettings, ClickHouseWriter, connect
+from sinks.clickhouse import ClickHousePing, ClickHouseSettings, ClickHouseWriter, connect
 from sinks.clickhouse_once import ExactlyOnceWriter
 from state.profiles import RedisProfiles
 from state.segments import RedisSegments
@@ -25,11 +25,11 @@ OUTCOMES_EPOCH = timedelta(milliseconds=500)  # ClickHouse likes large inserts
 def make_outcomes(composer: Composer) -> Process:
     """Make the flow from decisions and feedback to ClickHouse."""
     lanes = composer.one_lane("outcomes", [topics.OUTCOMES, topics.FEEDBACK])
-    writer = make_writer(composer.settings)
+    writer = make_writer(composer)
     encode = composer.encode("outcomes", topics.DEAD_OUTCOMES)
     rows = OutcomeRows(
         ExactlyOnceWriter(writer),
-        KafkaFlush(lanes, composer.kafka()),
+        KafkaFlush(lanes, composer.kafka(), patience=composer.patience),
         encode,
         now_ms=composer.now_ms,
     )
@@ -52,8 +52,9 @@ def make_registry(composer: Composer) -> Process:
     """Make the flow from registrations to profiles."""
     names = [topics.DEVICES, topics.USERS, topics.PREFERENCES, topics.TOKEN_DEATHS]
     lanes = composer.one_lane("registry", names)
-    writer = make_writer(composer.settings)
-    committer = RegistryRows(writer, KafkaFlush(lanes, composer.kafka()))
+    writer = make_writer(composer)
+    flush = KafkaFlush(lanes, composer.kafka(), patience=composer.patience)
+    committer = RegistryRows(writer, flush)
     checkpoint = Checkpoint("registry", lanes, committer)
     redis = composer.redis
     parts = registry.RegistryParts(
@@ -73,10 +74,12 @@ def make_registry(composer: Composer) -> Process:
     return process
 
 
-def make_writer(settings: Settings) -> ClickHouseWriter:
-    """Make the writer; it connects at its first use."""
-    where = clickhouse_of(settings)
-    return ClickHouseWriter(client_factory=lambda: connect(where))
+def make_writer(composer: Composer) -> ClickHouseWriter:
+    """Make the writer; it connects at its first use, and waits while ClickHouse cannot serve."""
+    where = clickhouse_of(composer.settings)
+    ping = ClickHousePing(where)
+    composer.needs("clickhouse", ping.ask, ping.close)
+    return ClickHouseWriter(client_factory=lambda: connect(where), patience=composer.patience)
 
 
 def clickhouse_of(settings: Settings) -> ClickHouseSettings:

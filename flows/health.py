@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -17,8 +17,9 @@ class Health:
     """What a flow reports about itself.
 
     It is unhealthy when there is lag and nothing was read for stalled_after_s: a stuck process,
-    which a restart may cure. An idle flow without lag is healthy. lag: counts waiting records; it
-    is called by the flow's own thread only, as consumers are not to be shared.
+    which a restart may cure. An idle flow without lag is healthy, and so is one that waits for a
+    store: that is excused. lag: counts waiting records; it is called by the flow's own thread only,
+    as consumers are not to be shared.
     """
 
     def __init__(
@@ -54,6 +55,10 @@ class Health:
             if not self.lag:
                 self._progress_at = now
 
+    def excuse(self) -> None:
+        """Note that the flow cannot turn for now, and why is known. Any thread may call it."""
+        self._beat_at = self._progress_at = self._monotonic()
+
     def problem(self) -> str:
         """Say what is wrong, or an empty string."""
         now = self._monotonic()
@@ -67,17 +72,15 @@ class Health:
 
 
 class HealthServer:
-    """Serves /metrics, /healthz (alive) and /readyz (dependencies answer)."""
+    """Serves /metrics, /healthz (alive) and /readyz (nothing that the flow needs is missing).
+
+    missing: gives a line for each store that is missing, at once.
+    """
 
     def __init__(
-        self,
-        health: Health,
-        dependencies: Mapping[str, Callable[[], None]],
-        *,
-        host: str,
-        port: int,
+        self, health: Health, missing: Callable[[], Sequence[str]], *, host: str, port: int
     ) -> None:
-        handler = _handler(health, dependencies)
+        handler = _handler(health, missing)
         self._server = ThreadingHTTPServer((host, port), handler)
         self._server.daemon_threads = True
         self.port = int(self._server.server_address[1])
@@ -96,9 +99,7 @@ class HealthServer:
         self._thread.join(5)
 
 
-def _handler(
-    health: Health, dependencies: Mapping[str, Callable[[], None]]
-) -> type[BaseHTTPRequestHandler]:
+def _handler(health: Health, missing: Callable[[], Sequence[str]]) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         timeout = 5
 
@@ -109,8 +110,8 @@ def _handler(
                 problem = health.problem()
                 self._answer(503 if problem else 200, (problem or "ok").encode())
             elif self.path == "/readyz":
-                missing = missing_dependencies(dependencies)
-                self._answer(503 if missing else 200, ("; ".join(missing) or "ok").encode())
+                lines = missing()
+                self._answer(503 if lines else 200, ("; ".join(lines) or "ok").encode())
             else:
                 self._answer(404, b"try /metrics, /healthz or /readyz")
 
@@ -125,14 +126,3 @@ def _handler(
             """Probes are not worth a line each."""
 
     return Handler
-
-
-def missing_dependencies(dependencies: Mapping[str, Callable[[], None]]) -> list[str]:
-    """Ask each dependency; give a line for each that does not answer."""
-    missing = []
-    for name, ping in dependencies.items():
-        try:
-            ping()
-        except Exception as error:  # noqa: BLE001 - whatever a client raises, it is not ready
-            missing.append(f"{name}: {error}"[:200])
-    return missing

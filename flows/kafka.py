@@ -31,6 +31,10 @@ class Waiting(Protocol):
         """Tell whether anything is held back still."""
         ...
 
+    def drain(self) -> None:
+        """Let go of everything soon: nothing more will come."""
+        ...
+
 
 class KafkaSource(FixedPartitionedSource[Batch, None]):
     """Reads batches of messages until stopped.
@@ -73,8 +77,11 @@ class _SourcePart(StatefulSourcePartition[Batch, None]):
         source, waiting = self._source, self._source.waiting
         settled = waiting is not None and waiting.has_settled()
         busy = waiting is not None and waiting.is_busy()
-        if source.stopped() and not busy:
-            raise StopIteration
+        if source.stopped():
+            if not busy:
+                raise StopIteration
+            if waiting is not None:
+                waiting.drain()
         allowed: Callable[[Lane], bool] | None = None
         if waiting is not None:
             room = waiting.has_room(urgent=False)

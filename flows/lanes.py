@@ -20,15 +20,19 @@ from confluent_kafka import (
     TopicPartition,
 )
 
+from flows.broker_errors import is_fenced_consumer, is_passing
 from schemas.pipeline import FAST
 from schemas.stream import Message, Position, Positions
+from state.patience import FAIL_FAST, Patience
 
+STORE = "kafka"
 STEP = 250  # records read in one call; between calls the batch's bytes are counted
 MAX_BATCH_BYTES = 262_144  # an event may list a thousand users: what a batch holds stays bounded
 STARVATION_S = 1.0  # a lower lane is served at least this often, however busy the higher ones are
-SEEK_TIMEOUT_S = 5.0
+SEEK_TIMEOUT_S = 30.0  # a broker that has just started takes a while to set partitions up
 CLOSE_TIMEOUT_S = 5.0
-COMMITTED_TIMEOUT_S = 30.0
+GHOST_S = 30.0  # how long after a pause Kafka may still tell that it took us for two
+ANSWER_S = 5.0  # one question to Kafka; a flow that waits looks after each whether it is to stop
 
 CONSUMER_DEFAULTS: dict[str, Any] = {
     "enable.auto.commit": False,
@@ -43,6 +47,8 @@ CONSUMER_DEFAULTS: dict[str, Any] = {
     "fetch.wait.max.ms": 50,
     "session.timeout.ms": 10_000,
     "heartbeat.interval.ms": 2_000,
+    # A broker that is back is noticed before it ends the sessions (the default is 10 s).
+    "reconnect.backoff.max.ms": 1_000,
 }
 
 RevokeHook = Callable[[], None]
@@ -83,7 +89,7 @@ class Lanes:
 
     plans: most urgent first. settings: librdkafka options, at least
     ``bootstrap.servers``. tells_end: call on_end(topic, partition) whenever one was read to its
-    end. Nothing connects before ``open``.
+    end. patience: with a broker that does not answer. Nothing connects before ``open``.
     """
 
     def __init__(
@@ -93,11 +99,15 @@ class Lanes:
         *,
         instance: str,
         tells_end: bool = False,
+        patience: Patience = FAIL_FAST,
     ) -> None:
         self._plans = plans
-        self._settings = settings
+        self._settings = CONSUMER_DEFAULTS | dict(settings)
+        self._session_s = int(self._settings["session.timeout.ms"]) / 1_000
         self._instance = instance
         self._tells_end = tells_end
+        self._patience = patience
+        self._read_at = self._stood_still_at = 0.0
         self._closing = False
         self.on_end: Callable[[str, int], None] = lambda _topic, _partition: None
         self._on_revoke: RevokeHook = lambda: None
@@ -112,23 +122,9 @@ class Lanes:
         """Join the groups. on_revoke runs before any partition is given up."""
         self._on_revoke, self._on_assign = on_revoke, on_assign
         for index, plan in enumerate(self._plans):
-            consumer = Consumer(
-                CONSUMER_DEFAULTS
-                | dict(self._settings)
-                | {
-                    "group.id": plan.group,
-                    "group.instance.id": self._instance,
-                    "enable.partition.eof": self._tells_end,
-                }
-            )
-            lane = Lane(index, plan, consumer)
+            lane = Lane(index, plan, self._consumer(plan))
             self.lanes.append(lane)
-            consumer.subscribe(
-                list(plan.topics),
-                on_assign=partial(self._assigned, lane),
-                on_revoke=partial(self._revoked, lane),
-                on_lost=partial(self._revoked, lane),
-            )
+            self._join(lane)
 
     def read(
         self, *, idle_s: float, allowed: Callable[[Lane], bool] | None = None
@@ -138,8 +134,21 @@ class Lanes:
         allowed: which lanes may be read now; all when not given.
         Raises KafkaException when a consumer cannot go on.
         """
-        self._seek()
         now = time.monotonic()
+        if self._read_at and now - self._read_at > self._session_s:
+            self._stood_still_at = now
+        try:
+            return self._read(now, idle_s, allowed)
+        except KafkaException as error:
+            if not is_fenced_consumer(error) or now - self._stood_still_at > GHOST_S:
+                raise
+            self._join_anew()
+            return None
+
+    def _read(
+        self, now: float, idle_s: float, allowed: Callable[[Lane], bool] | None
+    ) -> tuple[Lane, list[Message]] | None:
+        self._seek()
         for lane in self._order(now):
             if allowed is not None and not allowed(lane):
                 continue
@@ -160,6 +169,42 @@ class Lanes:
         lane.served_at = now
         return (lane, found) if found else None
 
+    def _consumer(self, plan: LanePlan) -> Consumer:
+        return Consumer(
+            self._settings
+            | {
+                "group.id": plan.group,
+                "group.instance.id": self._instance,
+                "enable.partition.eof": self._tells_end,
+            }
+        )
+
+    def _join(self, lane: Lane) -> None:
+        lane.consumer.subscribe(
+            list(lane.plan.topics),
+            on_assign=partial(self._assigned, lane),
+            on_revoke=partial(self._revoked, lane),
+            on_lost=partial(self._revoked, lane),
+        )
+
+    def _join_anew(self) -> None:
+        """Begin with new consumers, as a new process of this instance would.
+
+        A consumer that was not polled for longer than its session lasts, as in a wait, has lost its
+        member id; its next heartbeat then looks to Kafka like another process of this instance, and
+        librdkafka gives up for good. Without such a pause there is another process, which is final.
+        """
+        self._on_revoke()
+        old = [lane.consumer for lane in self.lanes]
+        for lane in self.lanes:
+            lane.committed.clear()
+            lane.to_seek.clear()
+            lane.consumer = self._consumer(lane.plan)
+        for consumer in old:
+            threading.Thread(target=consumer.close, name="close-lane", daemon=True).start()
+        for lane in self.lanes:
+            self._join(lane)
+
     def rewind(self) -> None:
         """Go back to what is committed in every lane; takes effect at the next read."""
         for lane in self.lanes:
@@ -167,6 +212,23 @@ class Lanes:
                 key = (tp.topic, tp.partition)
                 at = lane.committed.get(key)
                 lane.to_seek[key] = at.offset if at is not None else OFFSET_BEGINNING
+
+    def refetch(self) -> None:
+        """Ask Kafka what is committed, when it is unknown whether a commit took effect.
+
+        Raises KafkaException.
+        """
+        for lane in self.lanes:
+            self._fetch_committed(lane, lane.consumer.assignment())
+
+    def committed(self) -> Positions:
+        """Give what is committed of all that is assigned, as far as this process knows."""
+        return {
+            (lane.index, tp.topic, tp.partition): lane.committed[tp.topic, tp.partition]
+            for lane in self.lanes
+            for tp in lane.consumer.assignment()
+            if (tp.topic, tp.partition) in lane.committed
+        }
 
     def note_committed(self, positions: Positions) -> None:
         """Remember what a commit has covered, as the place to rewind to."""
@@ -209,7 +271,15 @@ class Lanes:
         return self._good(lane, messages)
 
     def _order(self, now: float) -> list[Lane]:
-        """Give the starving lanes, then all by rank; of one rank, the longest unserved first."""
+        """Give the starving lanes, then all by rank; of one rank, the longest unserved first.
+
+        After a time in which nothing was read at all, an outage or the start, none is starving:
+        the most urgent goes first.
+        """
+        if now - self._read_at > STARVATION_S:
+            for lane in self.lanes:
+                lane.served_at = now
+        self._read_at = now
         lanes = sorted(self.lanes, key=lambda lane: (lane.plan.rank, lane.served_at))
         starving = [lane for lane in lanes[1:] if now - lane.served_at > STARVATION_S]
         return [*starving, *lanes] if starving else lanes
@@ -224,27 +294,39 @@ class Lanes:
         return waiting
 
     def _good(self, lane: Lane, messages: Sequence[Any]) -> list[Message]:
-        if lane.to_seek:  # a rebalance ran inside this call: what it returned is read again
-            return []
         good = [message for message in messages if message.error() is None]
+        # A rebalance that ran inside this call made it begin anew: what it returned is read again.
+        is_void = bool(lane.to_seek)
         if len(good) != len(messages):
             for message in messages:
                 error = message.error()
                 if error is None:
                     continue
-                if error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - librdkafka's local codes are spelt so
-                    self.on_end(message.topic(), message.partition())
-                else:
+                if error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001 - librdkafka's local codes are spelt so
                     _raise_if_final(error)
-        return good
+                elif not is_void:
+                    self.on_end(message.topic(), message.partition())
+        return [] if is_void else good
 
     def _assigned(self, lane: Lane, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
         if self._closing:
             return
-        for tp in lane.consumer.committed(partitions, COMMITTED_TIMEOUT_S):
+        self._fetch_committed(lane, partitions)
+        self._on_assign(lane, partitions)
+
+    def _fetch_committed(self, lane: Lane, partitions: list[TopicPartition]) -> None:
+        def fetch() -> list[TopicPartition]:
+            found = lane.consumer.committed(partitions, ANSWER_S)
+            for tp in found:
+                if tp.error is not None:
+                    raise KafkaException(tp.error)
+            return found
+
+        if not partitions:
+            return
+        for tp in self._patience.keep(STORE, fetch, passing=is_passing):
             if tp.offset >= 0:
                 lane.committed[tp.topic, tp.partition] = Position(tp.offset, tp.metadata or "")
-        self._on_assign(lane, partitions)
 
     def _revoked(self, lane: Lane, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
         if self._closing:
@@ -266,10 +348,14 @@ class Lanes:
                 continue
             lane.seeking_since = lane.seeking_since or time.monotonic()
             mine = {(tp.topic, tp.partition) for tp in lane.consumer.assignment()}
-            for (topic, partition), offset in list(lane.to_seek.items()):
-                if (topic, partition) in mine and not self._sought(lane, topic, partition, offset):
-                    continue
-                del lane.to_seek[topic, partition]
+            # All or none: what is read of one while another is still to be sought is dropped.
+            sought = [
+                self._sought(lane, topic, partition, offset)
+                for (topic, partition), offset in lane.to_seek.items()
+                if (topic, partition) in mine
+            ]
+            if all(sought):
+                lane.to_seek.clear()
 
     @staticmethod
     def _sought(lane: Lane, topic: str, partition: int, offset: int) -> bool:
@@ -301,9 +387,11 @@ def _raise_if_final(error: KafkaError) -> None:
     if error.retriable():
         return
     if error.fatal() or error.code() in {
+        KafkaError._FATAL,  # noqa: SLF001 - librdkafka's local codes are spelt so; fenced, mostly
+        KafkaError.FENCED_INSTANCE_ID,
         KafkaError.TOPIC_AUTHORIZATION_FAILED,
         KafkaError.GROUP_AUTHORIZATION_FAILED,
-        KafkaError._AUTHENTICATION,  # noqa: SLF001 - librdkafka's local codes are spelt so
+        KafkaError._AUTHENTICATION,  # noqa: SLF001 - as above
         KafkaError._MAX_POLL_EXCEEDED,  # noqa: SLF001 - as above
     }:
         raise KafkaException(error)

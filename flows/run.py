@@ -11,6 +11,7 @@ from bytewax.testing import run_main
 from flows.compose import Process, build_process
 from flows.health import Health, HealthServer
 from flows.observe import configure_logs
+from flows.readiness import Readiness
 from schemas.pipeline import Platform
 from schemas.settings import Settings
 
@@ -18,7 +19,8 @@ from schemas.settings import Settings
 def run_flow(settings: Settings, name: str, platform: Platform | None = None) -> None:
     """Run a flow until SIGTERM or SIGINT; then drain, commit and return.
 
-    Raises what stopped the flow otherwise; a supervisor starts the process again.
+    Raises what stopped the flow otherwise, such as a store that stayed away for too long, or was
+    away when the flow was told to stop; a supervisor starts the process again.
     """
     stop = threading.Event()
 
@@ -38,15 +40,19 @@ def run_flow(settings: Settings, name: str, platform: Platform | None = None) ->
     process = build_process(settings, stop.is_set, name, platform)
     health = Health(label, process.checkpoint.lanes.lag)
     process.health_beats.append(health.beat)
+    process.waits.excuses.append(health.excuse)
+    readiness = Readiness(process.pings, process.waits)
     server = HealthServer(
-        health, process.dependencies, host=observed.metrics_host, port=observed.metrics_port
+        health, readiness.missing, host=observed.metrics_host, port=observed.metrics_port
     )
+    readiness.start()
     server.start()
     structlog.get_logger().info("started", metrics_port=server.port)
     try:
         _run(process)
     finally:
         server.stop()
+        readiness.stop()
     structlog.get_logger().info("stopped")
 
 
@@ -63,5 +69,6 @@ def _run(process: Process) -> None:
         # The same engine call that `python -m bytewax.run` makes for a single worker.
         run_main(process.flow, epoch_interval=process.epoch)  # type: ignore[no-untyped-call]  # bytewax has no types here
     finally:
+        process.patience.end()  # what waits in other threads is not waited for
         for close in process.close:
             close()

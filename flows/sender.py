@@ -9,53 +9,39 @@ import asyncio
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
+from functools import partial
+from uuid import uuid4
 
 import uvloop
 from confluent_kafka import TopicPartition
 
+from flows.dispatch import Dispatcher, Item, Marks, Ticket
 from flows.lanes import by_topic
-from operators.settle import EXPIRED, IN_DOUBT, Settled
+from operators.settle import IN_DOUBT, Settled
 from schemas import metrics
-from schemas.pipeline import FAST, Answer, Delivery
+from schemas.pipeline import FAST
 from schemas.stream import Batch, Positions, Source
 from sinks.port import Sink
 from state.ledger import Ledger
+from state.rates import Rates
 
 OPEN_TIMEOUT_S = 30.0
-FINISH_TIMEOUT_S = 60.0
 WINDOW = 512
 BUSY_S = 0.005
-
-Item = tuple[Delivery, Source]
-
-
-class _Ticket:
-    """One batch under way. answers fill in as they come, by place."""
-
-    __slots__ = ("answers", "is_urgent", "items", "left", "positions")
-
-    def __init__(self, items: Sequence[Item], positions: Positions) -> None:
-        self.items = items
-        self.positions = positions
-        self.answers: list[tuple[Answer, int] | None] = [None] * len(items)
-        self.left = len(items)
-        # A batch comes from one lane, so one priority.
-        self.is_urgent = bool(items) and items[0][0].priority in FAST
-
-    def settled(self) -> list[Settled]:
-        return [
-            Settled(delivery, answer[0], source, answer[1])
-            for (delivery, source), answer in zip(self.items, self.answers, strict=True)
-            if answer is not None
-        ]
+STOP_DEFER_S, STOP_GIVE_UP_S = 1.0, 6.0
+"""When told to stop: what is not sent by then is handed back, what has no answer is given up."""
+MOVE_DEFER_S, MOVE_GIVE_UP_S = 2.0, 15.0
+"""Before partitions move: a request may take its whole timeout."""
+FINISH_TIMEOUT_S = 30.0
 
 
 class Sender:
     """Runs a sink in its own event loop and keeps at most ``window`` requests in flight.
 
     finish_batch: turns settled deliveries into records, the same steps as in the flow.
-    wall_ms: wall clock for latencies. Not thread-safe: one caller, the dataflow's thread.
+    rates, rated: see flows/dispatch. now_ms: business clock, for expiry. wall_ms: wall clock, for
+    latencies. Not thread-safe: one caller, the dataflow's thread.
     """
 
     def __init__(
@@ -63,34 +49,45 @@ class Sender:
         sink: Sink,
         *,
         ledger: Ledger,
+        rates: Rates,
+        rated: Container[str],
         group_of: Callable[[str], str],
         finish_batch: Callable[[Batch], Batch],
+        now_ms: Callable[[], int],
         wall_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
         window: int = WINDOW,
     ) -> None:
-        self._sink = sink
         self._ledger = ledger
+        self._owner = uuid4().hex
         self._group_of = group_of
         self._finish_batch = finish_batch
         self._wall_ms = wall_ms
         self._window = window
-        # Bulk waits while anything urgent does, whatever came first.
-        self._urgent: deque[tuple[_Ticket, int]] = deque()
-        self._bulk: deque[tuple[_Ticket, int]] = deque()
+        self._dispatcher = Dispatcher(
+            sink,
+            window=window,
+            mark=self._mark,
+            rates=rates,
+            rated=rated,
+            now_ms=now_ms,
+            wall_ms=wall_ms,
+            on_settled=self._note_settled,
+            on_failure=self._note_failure,
+        )
         # Not yet passed on, and passed on but not yet committed; both in order.
-        self._pending: deque[_Ticket] = deque()
-        self._emitted: deque[_Ticket] = deque()
+        self._pending: deque[Ticket] = deque()
+        self._emitted: deque[Ticket] = deque()
         self._in_doubt: dict[tuple[str, int], int] = {}
         # By bulk and urgent. Counters of two kinds, as each has one writer: the dataflow's
         # thread and the loop's.
         self._handed_over = [0, 0]
         self._settled = [0, 0]
         self._in_flight = metrics.REQUESTS_IN_FLIGHT.labels(sink.platform)
-        self._idle: list[asyncio.Future[None]] = []
         self._loop = uvloop.new_event_loop()
         self._thread = threading.Thread(target=self._run, name="sender", daemon=True)
         self._opened = threading.Event()
         self._failure: BaseException | None = None
+        self._stopping = False
         self.last_now_ms = 0
         self.generation: Callable[[], int] = lambda: 0
 
@@ -110,7 +107,11 @@ class Sender:
             self._thread.join(OPEN_TIMEOUT_S)
 
     def has_room(self, *, urgent: bool) -> bool:
-        """Tell whether another batch may be handed over, of urgent priorities or of bulk."""
+        """Tell whether another batch may be handed over, of urgent priorities or of bulk.
+
+        Raises what has stopped the sender.
+        """
+        self._check()
         return self._handed_over[urgent] - self._settled[urgent] < self._window
 
     def is_busy(self) -> bool:
@@ -121,10 +122,16 @@ class Sender:
         """Tell whether the oldest batch under way has all its answers."""
         return bool(self._pending) and not self._pending[0].left
 
+    def drain(self) -> None:
+        """Come to an end within STOP_GIVE_UP_S: the process was told to stop."""
+        if not self._stopping:
+            self._stopping = True
+            self._drain(STOP_DEFER_S, STOP_GIVE_UP_S)
+
     def assigned(self, partitions: Sequence[TopicPartition]) -> None:
-        """Look up how far an earlier process had handed these partitions to the provider."""
+        """Claim partitions: who had them sends no more bulk, and its marks tell how far it was."""
         for topic, numbers in by_topic(partitions).items():
-            marks = self._ledger.marks(self._group_of(topic), topic, numbers)
+            marks = self._ledger.claim(self._group_of(topic), topic, numbers, self._owner)
             for partition, mark in marks.items():
                 self._in_doubt[topic, partition] = mark
 
@@ -145,7 +152,7 @@ class Sender:
         while self.has_settled():
             ticket = self._pending.popleft()
             self._emitted.append(ticket)
-            settled += ticket.settled()
+            settled += _settled(ticket)
             positions.update(ticket.positions)
         return [Batch(settled, batch.now_ms, batch.generation, positions)]
 
@@ -154,12 +161,17 @@ class Sender:
     def finish(self) -> Sequence[Batch]:
         """Wait for what is in flight; give every batch that is not committed.
 
-        Raises TimeoutError, which stops the worker, when sends outlive their own timeouts.
+        What has not been sent soon is handed back to the timers. Raises TimeoutError, which stops
+        the worker, when even giving up took too long.
         """
+        if not self._stopping:
+            self._drain(MOVE_DEFER_S, MOVE_GIVE_UP_S)
         deadline = time.monotonic() + FINISH_TIMEOUT_S
         while any(ticket.left for ticket in self._pending) and time.monotonic() < deadline:
             self._check()
             time.sleep(BUSY_S)
+        if not self._stopping:
+            self._loop.call_soon_threadsafe(self._dispatcher.keep_on)
         while self.has_settled():
             self._emitted.append(self._pending.popleft())
         if self._pending:
@@ -167,7 +179,7 @@ class Sender:
             raise TimeoutError(f"{len(self._pending)} batches did not settle")
         return [
             self._finish_batch(
-                Batch(ticket.settled(), self.last_now_ms, self.generation(), ticket.positions)
+                Batch(_settled(ticket), self.last_now_ms, self.generation(), ticket.positions)
             )
             for ticket in self._emitted
         ]
@@ -184,24 +196,22 @@ class Sender:
             self._emitted.popleft()
 
     def _hand_over(self, batch: Batch) -> None:
-        ticket = _Ticket(batch.items, batch.positions)
+        items: Sequence[Item] = batch.items
+        # A batch comes from one lane, so one priority.
+        is_urgent = bool(items) and items[0][0].priority in FAST
+        ticket = Ticket(items, batch.positions, is_urgent=is_urgent)
         self._pending.append(ticket)
-        now_ms, wall_ms = batch.now_ms, self._wall_ms()
-        to_send = []
-        for place, (delivery, source) in enumerate(ticket.items):
-            if delivery.expires_at_ms and delivery.expires_at_ms <= now_ms:
-                ticket.answers[place] = (EXPIRED, wall_ms)
-            elif self._in_doubt and self._was_sent(source) and delivery.priority not in FAST:
+        places: Sequence[int] = range(len(items))
+        if self._in_doubt and not is_urgent:
+            wall_ms = self._wall_ms()
+            doubtful = {place for place in places if self._was_sent(items[place][1])}
+            for place in doubtful:
                 ticket.answers[place] = (IN_DOUBT, wall_ms)
-            else:
-                to_send.append((ticket, place))
-        ticket.left = len(to_send)
-        if to_send:
-            self._mark(batch.positions)
-            is_urgent = ticket.is_urgent
-            self._handed_over[is_urgent] += len(to_send)
-            (self._urgent if is_urgent else self._bulk).extend(to_send)
-            self._loop.call_soon_threadsafe(self._wake)
+            places = [place for place in places if place not in doubtful]
+            ticket.left = len(places)
+        if places:
+            self._handed_over[is_urgent] += len(places)
+            self._loop.call_soon_threadsafe(self._dispatcher.put, ticket, places)
 
     def _was_sent(self, source: Source) -> bool:
         key = (source.topic, source.partition)
@@ -213,62 +223,48 @@ class Sender:
             return False
         return True
 
-    def _mark(self, positions: Positions) -> None:
-        by_group: dict[str, dict[tuple[str, int], int]] = {}
-        for (_, topic, partition), position in positions.items():
-            marks = by_group.setdefault(self._group_of(topic), {})
-            marks[topic, partition] = position.offset
-        for group, marks in by_group.items():
-            self._ledger.mark_many(group, marks)
+    def _drain(self, defer_after_s: float, give_up_after_s: float) -> None:
+        drain = partial(
+            self._dispatcher.drain, defer_after_s=defer_after_s, give_up_after_s=give_up_after_s
+        )
+        self._loop.call_soon_threadsafe(drain)
 
     def _check(self) -> None:
         if self._failure is not None:
             raise self._failure
 
-    # -- inside the loop
+    # -- called by the loop's threads
+
+    def _mark(self, marks: Marks) -> None:
+        """Record that bulk deliveries up to these offsets go out; urgent ones are sent again."""
+        by_group: dict[str, dict[tuple[str, int], int]] = {}
+        for (topic, partition), offset in marks.items():
+            by_group.setdefault(self._group_of(topic), {})[topic, partition] = offset
+        for group, of_group in by_group.items():
+            self._ledger.mark(group, of_group, self._owner)
+
+    def _note_settled(self, ticket: Ticket) -> None:
+        ticket.left -= 1
+        self._settled[ticket.is_urgent] += 1
+
+    def _note_failure(self, error: BaseException) -> None:
+        self._failure = error
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
         try:
-            self._loop.run_until_complete(self._open())
+            self._loop.run_until_complete(self._dispatcher.open())
             self._opened.set()
-            workers = [self._loop.create_task(self._work()) for _ in range(self._window)]
             self._loop.run_forever()
-            for worker in workers:
-                worker.cancel()
-            self._loop.run_until_complete(self._close(workers))
+            self._loop.run_until_complete(self._dispatcher.close())
         except BaseException as error:  # noqa: BLE001 - handed to the dataflow's thread, which stops
             self._failure = error
             self._opened.set()
 
-    async def _open(self) -> None:
-        await self._sink.open()
 
-    async def _close(self, workers: Sequence["asyncio.Task[None]"]) -> None:
-        await asyncio.gather(*workers, return_exceptions=True)
-        await self._sink.close()
-
-    def _wake(self) -> None:
-        for _ in range(min(len(self._urgent) + len(self._bulk), len(self._idle))):
-            waiter = self._idle.pop()
-            if not waiter.done():
-                waiter.set_result(None)
-
-    async def _work(self) -> None:
-        """Send one after the other; ``window`` of these run side by side."""
-        urgent, bulk, send, wall_ms = self._urgent, self._bulk, self._sink.send, self._wall_ms
-        while True:
-            if not urgent and not bulk:
-                waiter = self._loop.create_future()
-                self._idle.append(waiter)
-                await waiter
-                continue
-            ticket, place = (urgent or bulk).popleft()
-            try:
-                answer = await send(ticket.items[place][0])
-            except Exception as error:  # noqa: BLE001 - a defect in a sink must stop the worker
-                self._failure = error
-                return
-            ticket.answers[place] = (answer, wall_ms())
-            ticket.left -= 1
-            self._settled[ticket.is_urgent] += 1
+def _settled(ticket: Ticket) -> list[Settled]:
+    return [
+        Settled(delivery, answer[0], source, answer[1])
+        for (delivery, source), answer in zip(ticket.items, ticket.answers, strict=True)
+        if answer is not None
+    ]

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from flows.compose import wheel_of
 from flows.compose_stores import clickhouse_of
 from flows.topics import create_topics
 from schemas.settings import Settings
@@ -15,6 +16,7 @@ def prepare_stores(settings: Settings, *, partitions: int, replicas: int) -> Ite
         dict(settings.kafka.client_options()),
         partitions=partitions,
         timer_slots=settings.timers.slots,
+        timer_lap_ms=wheel_of(settings).lap_ms,
         replicas=replicas,
     )
     yield from (f"topic {name}" for name in created)

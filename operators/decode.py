@@ -10,6 +10,7 @@ from operators.locales import locale_key
 from operators.work import Decided, Draft, Work
 from schemas.events import BadEventError, Event, decode_event
 from schemas.outcomes import Reason, Status
+from schemas.packed import UNREADABLE, fault_of
 from schemas.pipeline import Chunk, DeadLetter, Notice, Outcome, Platform, Priority, Texts
 from schemas.segments import BadSegmentError, parse
 from schemas.stream import Message, Source
@@ -23,6 +24,11 @@ _decode_notice = msgspec.msgpack.Decoder(Notice).decode
 
 EVERYONE = "everyone"
 DRAFTS_KEPT = 512
+MAX_NOTICE_BYTES = 262_144
+"""Every chunk carries its notice, beside up to 1,000 users, in a record of at most 1 MB."""
+_SMALL_BYTES = 131_072
+_FEW_LOCALES = 16
+_MAX_NAME_CHARS = 256
 
 
 class _RemovedError(BadEventError):
@@ -30,7 +36,7 @@ class _RemovedError(BadEventError):
 
     def __init__(self, notice: Notice, reason: Reason) -> None:
         super().__init__(
-            f"tenant {notice.tenant!r} or its category {notice.category!r} was removed "
+            f"tenant {notice.tenant[:64]!r} or its category {notice.category[:64]!r} was removed "
             "while this message was under way"
         )
         self.notice = notice
@@ -72,21 +78,25 @@ class Decode:
             except _RemovedError as error:
                 outs.append(_letter(message, source, str(error), now_ms))
                 outs.append(_refused(error.notice, source, error.reason, now_ms))
-            except (BadEventError, BadSegmentError, msgspec.MsgspecError) as error:
+            except (BadEventError, BadSegmentError) as error:
                 outs.append(_letter(message, source, str(error), now_ms))
                 outs.append(_unreadable(source, str(error), now_ms))
+            except UNREADABLE as error:
+                outs.append(_letter(message, source, fault_of(error), now_ms))
+                outs.append(_unreadable(source, fault_of(error), now_ms))
         return works, outs
 
     def _event(
         self, message: Message, source: Source, now_ms: int, works: list[Work], outs: list[object]
     ) -> None:
-        event = decode_event(message.value())
+        raw = message.value()
+        event = decode_event(raw)
         tenant = self._tenants.get(event.tenant)
         category = tenant.categories.get(event.category) if tenant else None
         accepted_at_ms = message.timestamp()[1]
         taken_at_ms = now_ms
         if self._business_ms is not None:  # a producer's clock may be ahead
-            taken_at_ms = min(now_ms, self._business_ms(accepted_at_ms))
+            taken_at_ms = max(0, min(now_ms, self._business_ms(accepted_at_ms)))
         notice = notice_of(
             event,
             priority=_PRIORITY_OF[source.topic],
@@ -99,6 +109,13 @@ class Decode:
             outs.append(_refused(notice, source, reason, now_ms))
             return
         draft = Draft(notice, tenant, category)
+        if len(raw or b"") > _SMALL_BYTES or len(notice.texts) > _FEW_LOCALES:
+            size_bytes = len(draft.as_bytes())
+            if size_bytes > MAX_NOTICE_BYTES:
+                raise BadEventError(
+                    f"content, template and variables: {size_bytes} bytes without the audience, "
+                    f"use at most {MAX_NOTICE_BYTES}"
+                )
         users, devices = _listed(event)
         works.append(Work(draft, source, users=users, devices=devices, dedup_key=event.dedup_key))
 
@@ -109,6 +126,10 @@ class Decode:
             raise BadEventError("the chunk's devices are not parallel to its users")
         if chunk.shard >= 0 or not chunk.users:
             parse(draft.notice.expression)
+        if chunk.shard >= draft.tenant.shards:
+            raise BadEventError(
+                f"the chunk's shard is {chunk.shard}, and the tenant has {draft.tenant.shards}"
+            )
         return Work(
             draft,
             source,
@@ -123,6 +144,10 @@ class Decode:
         draft = self._drafts.get(encoded)
         if draft is None:
             notice = _decode_notice(encoded)
+            named = (notice.message_id, notice.tenant, notice.type, notice.category,
+                     notice.campaign_id)  # fmt: skip
+            if max(map(len, named)) > _MAX_NAME_CHARS:
+                raise BadEventError("the chunk's notice has names longer than any event may have")
             tenant = self._tenants.get(notice.tenant)
             category = tenant.categories.get(notice.category) if tenant else None
             if tenant is None or category is None:
@@ -160,7 +185,8 @@ def notice_of(
         category=event.category,
         priority=priority,
         accepted_at_ms=accepted_at_ms,
-        created_at_ms=event.created_at_ms or taken_at_ms,
+        # A producer's clock may be ahead; nothing happened after it was told.
+        created_at_ms=min(event.created_at_ms or taken_at_ms, taken_at_ms),
         texts=texts,
         data=event.data,
         overrides={p: getattr(platforms, p) for p in Platform if getattr(platforms, p)}
@@ -218,7 +244,8 @@ def _refused(notice: Notice, source: Source, reason: Reason, now_ms: int) -> Out
 
 
 def _letter(message: Message, source: Source, error: str, now_ms: int) -> DeadLetter:
-    return DeadLetter(*source, error=error, raw=message.value() or b"", at_ms=now_ms)
+    raw, key = message.value() or b"", message.key() or b""
+    return DeadLetter(*source, error=error, raw=raw, at_ms=now_ms, key=key)
 
 
 def _unreadable(source: Source, error: str, now_ms: int) -> Outcome:

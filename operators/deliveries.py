@@ -5,6 +5,7 @@ from typing import Any
 import msgspec
 
 from operators.work import Decided
+from schemas.packed import UNREADABLE, fault_of
 from schemas.pipeline import DeadLetter, Delivery
 from schemas.stream import Message, Source
 
@@ -20,6 +21,9 @@ def decode_deliveries(messages: list[Message], now_ms: int) -> Decided:
         raw = message.value() or b""
         try:
             pairs.append((_decode(raw), source))
-        except msgspec.MsgspecError as error:
-            letters.append(DeadLetter(*source, error=str(error), raw=raw, at_ms=now_ms))
+        except UNREADABLE as error:
+            key = message.key() or b""
+            letters.append(
+                DeadLetter(*source, error=fault_of(error), raw=raw, at_ms=now_ms, key=key)
+            )
     return pairs, letters

@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 
+from operators.oversize import MAX_RAW_BYTES, MAX_RECORD_BYTES, fitting, instead_of
 from operators.pace import delivery_key
 from operators.work import Outbound
 from schemas.pipeline import DeadLetter, Delivery, Outcome, Timer, TokenDeath
@@ -12,7 +13,7 @@ from schemas.registry import registry_key
 from schemas.stream import Record
 from schemas.topics import DELIVERIES, OUTCOMES, TOKEN_DEATHS
 
-MAX_RAW_BYTES = 900_000  # a dead letter with its error must itself fit into a record
+__all__ = ["MAX_RAW_BYTES", "Encode"]
 
 _encode = msgspec.msgpack.Encoder().encode
 
@@ -21,8 +22,8 @@ class Encode:
     """Turns structs into records.
 
     dead_letters: the topic that this flow's dead letters go to; what is longer than MAX_RAW_BYTES
-    is cut. timer: puts a timer on its slot, see flows/timer_wheel. watch: sees all that was
-    decided, for metrics and logs.
+    is cut, and what is too large for any record becomes one, with an outcome. timer: puts a timer
+    on its slot, see flows/timer_wheel. watch: sees all that was decided, for metrics and logs.
     """
 
     def __init__(
@@ -48,16 +49,25 @@ class Encode:
         """Encode a batch of anything that a step decided."""
         self._watch(items)
         of = self._of
-        return [of[type(item)](item) for item in items]
+        records = [of[type(item)](item) for item in items]
+        for record in records:
+            value = record[2]
+            if value is not None and len(value) > MAX_RECORD_BYTES:
+                return self._without_giants(items, records)
+        return records
+
+    def _without_giants(self, items: list[Any], records: list[Record]) -> list[Record]:
+        """Put something else in the place of what is too large for a record."""
+        kept: list[Record] = []
+        for item, record in zip(items, records, strict=True):
+            if len(record.value or b"") > MAX_RECORD_BYTES:
+                kept += self(instead_of(item, record))
+            else:
+                kept.append(record)
+        return kept
 
     def _dead_letter(self, letter: DeadLetter) -> Record:
-        if len(letter.raw) > MAX_RAW_BYTES:
-            letter = msgspec.structs.replace(
-                letter,
-                raw=letter.raw[:MAX_RAW_BYTES],
-                error=f"{letter.error} (cut from {len(letter.raw)} bytes)",
-            )
-        return Record(self._dead_letters, None, _encode(letter))
+        return Record(self._dead_letters, None, _encode(fitting(letter)))
 
 
 def _delivery(item: Delivery) -> Record:

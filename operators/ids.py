@@ -34,6 +34,14 @@ def attempt_id(delivery_id: str, attempt: int, status: str) -> str:
     return f"{delivery_id}.{attempt}.{status}"
 
 
+def hold_id(delivery_id: str, attempt: int, holds: int) -> str:
+    """Id of the outcome of holding a delivery back before an attempt, for the holds-th time.
+
+    Apart from those of attempts and of rates, whose last part is a status or a reason alone.
+    """
+    return f"{delivery_id}.{attempt}.hold.{holds}"
+
+
 def trace_id_of(traceparent: str) -> str:
     """Give the trace id inside a W3C traceparent, or an empty string."""
     return traceparent[3:35]

@@ -1,5 +1,6 @@
 """Tenant and platform rates: what is over them waits its turn."""
 
+from collections import OrderedDict
 from collections.abc import Mapping
 from typing import NamedTuple, Protocol
 
@@ -11,6 +12,9 @@ from schemas.outcomes import Reason, Status
 from schemas.pipeline import Delivery, Outcome, Priority, Timer
 from schemas.tenant import Tenant
 from schemas.topics import DELIVERIES
+
+PLACES_KEPT = 50_000
+"""More than an epoch holds back: what may have to be done again."""
 
 _encode = msgspec.msgpack.Encoder().encode
 
@@ -31,13 +35,15 @@ class Pace:
     put deliveries straight on their topic: a place in the line is the permission to go. Who would
     expire in the line ends at once. A critical message is counted but never held.
 
-    The lines are this process's own: processes that hold at once drain side by side.
+    The lines are this process's own: processes that hold at once drain side by side. An epoch that
+    is done again finds the places that it took, and takes no others.
     """
 
     def __init__(self, tenants: Mapping[str, Tenant], leases: Leases) -> None:
         self._tenants = tenants
         self._leases = leases
         self._line_ends_ms: dict[tuple[str, Priority], float] = {}
+        self._places: OrderedDict[str, tuple[int, Reason]] = OrderedDict()
         self._limited = {
             name
             for name, tenant in tenants.items()
@@ -53,7 +59,15 @@ class Pace:
         outs: list[object] = []
         groups: dict[tuple[str, str], list[Delivery]] = {}
         for delivery in deliveries:
-            if delivery.tenant in self._limited:
+            if delivery.tenant not in self._limited:
+                continue
+            if place := self._places.get(delivery.delivery_id):
+                due_at_ms, reason = place
+                if due_at_ms > now_ms:
+                    outs += held_delivery(delivery, due_at_ms, now_ms, reason)
+                else:  # its turn has come meanwhile
+                    going.append(delivery)
+            else:
                 groups.setdefault((delivery.tenant, delivery.platform), []).append(delivery)
         for (tenant, platform), group in groups.items():
             rates = self._tenants[tenant].rates
@@ -95,6 +109,9 @@ class Pace:
         if delivery.expires_at_ms and delivery.expires_at_ms <= due_at_ms:
             return [decided(delivery, now_ms, Status.EXPIRED, Reason.TTL_EXPIRED)]
         self._line_ends_ms[line] = place_ms
+        self._places[delivery.delivery_id] = (due_at_ms, limit.reason)
+        if len(self._places) > PLACES_KEPT:
+            self._places.popitem(last=False)
         return held_delivery(delivery, due_at_ms, now_ms, limit.reason)
 
 

@@ -14,7 +14,8 @@ from operators.registration import (
 )
 from operators.registry_rows import DeviceRow, UserRow
 from schemas.tenant import Tenant
-from state.profiles import Device, Profile, Profiles
+from state.errors import StateConflictError
+from state.profiles import MAX_ATTEMPTS, Device, Profile, Profiles
 from state.segments import EVERYONE, Segments
 from state.tokens import TokenClaim, Tokens
 
@@ -65,13 +66,21 @@ class WriteProfiles:
         users = list(by_user)
         before = dict(zip(users, self._profiles.get_many(tenant, shards, users), strict=True))
         steps, expected = _folded(changes, before)
-        self._write_segments(tenant, shards, before, expected, by_user)
-        after = self._profiles.update_many(
-            tenant, shards, {user: _Fold(by_user[user]) for user in users}
-        )
+        # Before the profile that tells the old ones is replaced: a replay could not tell them.
+        were = {user: _segments_of(before[user]) for user in users}
+        self._leave(tenant, shards, {u: were[u] - _segments_of(expected[u]) for u in users})
+        folds = {user: _Fold(by_user[user]) for user in users}
+        after = self._profiles.update_many(tenant, shards, folds)
+        # What others, such as a rebuild, wrote since `before` was read.
+        met = {user: folds[user].met for user in users if folds[user].met != before[user]}
+        for user in users:
+            were[user] |= _segments_of(expected[user]) | _segments_of(met.get(user))
+        self._confirm_segments(tenant, shards, were, after)
+        met_steps, _ = _folded([change for change in changes if change.user_id in met], met)
         # After the profiles: a claim that is repeated must still find whom the token left.
-        self._release(tenant, steps, after)
-        return [row for step in steps for row in _rows(step, after)]
+        self._release(tenant, [*steps, *met_steps], after)
+        rows = [row for step in steps for row in _rows(step, after)]
+        return rows + self._confirm_tokens(tenant, shards, changes, after)
 
     def _settle_tokens(self, tenant: str, changes: list[Change]) -> list[Change]:
         """Claim the tokens of all registrations; who loses one, or comes too late, is removed.
@@ -105,29 +114,79 @@ class WriteProfiles:
             settled.append(change)
         return settled
 
-    def _write_segments(
+    def _leave(self, tenant: str, shards: int, left: Mapping[str, set[str]]) -> None:
+        for segment, users in _by_segment(left).items():
+            self._segments.remove(tenant, shards, segment, users)
+
+    def _confirm_segments(
         self,
         tenant: str,
         shards: int,
-        before: Mapping[str, Profile | None],
+        were: Mapping[str, set[str]],
         after: Mapping[str, Profile | None],
-        by_user: Mapping[str, list[Change]],
     ) -> None:
-        """Move users between segments, before the profile that tells the old ones is replaced."""
-        joins: defaultdict[str, list[str]] = defaultdict(list)
-        leaves: defaultdict[str, list[str]] = defaultdict(list)
-        for user, changes in by_user.items():
-            was, now = _segments_of(before[user]), _segments_of(after[user])
-            # What stays is written again: an earlier try may have died between the two stores.
-            touched = any(isinstance(change, UserChange) for change in changes)
-            for segment in now if touched else now - was:
-                joins[segment].append(user)
-            for segment in was - now:
-                leaves[segment].append(user)
-        for segment, users in joins.items():
-            self._segments.add(tenant, shards, segment, users)
-        for segment, users in leaves.items():
-            self._segments.remove(tenant, shards, segment, users)
+        """Put users into the segments of their profiles and out of others they were in.
+
+        Others may write the same users meanwhile. Who writes a profile does this afterwards, until
+        the profile stayed as it was: so the last one to write it has the last word on segments.
+        Raises StateConflictError.
+        """
+        found = dict(after)
+        users = list(found)
+        for _ in range(MAX_ATTEMPTS):
+            now = {user: _segments_of(found[user]) for user in users}
+            for segment, joining in _by_segment(now).items():
+                self._segments.add(tenant, shards, segment, joining)
+            self._leave(tenant, shards, {user: were[user] - now[user] for user in users})
+            again = self._profiles.get_many(tenant, shards, users)
+            changed = {
+                user: profile
+                for user, profile in zip(users, again, strict=True)
+                if profile != found[user]
+            }
+            if not changed:
+                return
+            were = {user: were[user] | now[user] for user in changed}
+            found, users = changed, list(changed)
+        raise StateConflictError(f"{len(users)} profiles of tenant {tenant!r} kept changing")
+
+    def _confirm_tokens(
+        self,
+        tenant: str,
+        shards: int,
+        changes: list[Change],
+        after: Mapping[str, Profile | None],
+    ) -> list[Any]:
+        """Take tokens once more that another writer's claim took, or freed, before the profile was.
+
+        Gives the rows of what follows from it; hardly ever anything.
+        """
+        held = {
+            change.device.token: change
+            for change in changes
+            if isinstance(change, Registration)
+            and _has(after[change.user_id], change.device.device_id, change.device.token)
+        }
+        if not held:
+            return []
+        owners = self._tokens.owners(tenant, list(held))
+        lost = [
+            change
+            for change, owner in zip(held.values(), owners, strict=True)
+            if owner != _claim(change)[1:3]
+        ]
+        if not lost:
+            return []
+        settled = self._settle_tokens(tenant, list(lost))
+        users = [change.user_id for change in lost]
+        for change, profile in zip(
+            lost, self._profiles.get_many(tenant, shards, users), strict=True
+        ):
+            # Removed meanwhile, by someone who found no owner to remove.
+            if not _has(profile, change.device.device_id, change.device.token):
+                self._tokens.release_many(tenant, [_claim(change)])
+        removals: list[Change] = [change for change in settled if isinstance(change, Removal)]
+        return self._write(tenant, shards, removals) if removals else []
 
     def _release(
         self, tenant: str, steps: Sequence[Step], after: Mapping[str, Profile | None]
@@ -144,15 +203,25 @@ class WriteProfiles:
 
 
 class _Fold:
-    """All changes of one user, as the one function that update_many takes."""
+    """All changes of one user, as the one function that update_many takes. met: the profile."""
 
     def __init__(self, changes: list[Change]) -> None:
         self._changes = changes
+        self.met: Profile | None = None
 
     def __call__(self, profile: Profile | None) -> Profile | None:
+        self.met = profile
         for change in self._changes:
             profile = with_change(profile, change)
         return profile
+
+
+def _by_segment(of_users: Mapping[str, set[str]]) -> dict[str, list[str]]:
+    users: defaultdict[str, list[str]] = defaultdict(list)
+    for user, segments in of_users.items():
+        for segment in segments:
+            users[segment].append(user)
+    return users
 
 
 def _claim(change: Registration) -> TokenClaim:

@@ -12,12 +12,15 @@ from operators.work import Decided
 from schemas import topics
 from schemas.decode import BadMessageError, decode
 from schemas.fields import Id, Name, epoch_ms
+from schemas.packed import UNREADABLE, fault_of
 from schemas.pipeline import DeadLetter, TokenDeath
 from schemas.registry import DeviceRegistration, UserPreferences, UserProfile, split_registry_key
 from schemas.stream import Message
 from state.profiles import Device, Profile, QuietHours
 
 UNREGISTERED = "unregistered"
+END_OF_TIME_MS = 10_413_792_000_000
+"""The year 2300. Source: ClickHouse's DateTime64 ends in 2299."""
 
 _tenant_name = TypeAdapter(Name)
 _id = TypeAdapter(Id)
@@ -77,14 +80,11 @@ def decode_registrations(messages: list[Message], now_ms: int) -> Decided:
     for message in messages:
         try:
             changes.append(_DECODERS[message.topic()](message))
-        except (BadMessageError, msgspec.MsgspecError) as error:
-            text = str(error)
-            raw = message.value() or b""
-            letters.append(
-                DeadLetter(
-                    message.topic(), message.partition(), message.offset(), text, raw, now_ms
-                )
-            )
+        except (BadMessageError, *UNREADABLE) as error:
+            why = str(error) if isinstance(error, BadMessageError) else fault_of(error)
+            at = (message.topic(), message.partition(), message.offset())
+            raw, key = message.value() or b"", message.key() or b""
+            letters.append(DeadLetter(*at, error=why, raw=raw, at_ms=now_ms, key=key))
     return changes, letters
 
 
@@ -104,15 +104,20 @@ def _at_ms(message: Message, said: datetime) -> int:
 def _key_of(message: Message, *, parts: int) -> tuple[str, ...]:
     """Take a tombstone's key apart. Raises BadMessageError when no such record can exist."""
     found = split_registry_key(message.key(), parts=parts)
+    _check_names("the record key", *found)
+    return found
+
+
+def _check_names(where: str, tenant: str, *ids: str) -> None:
+    """Refuse names that no registration can have: no store takes them. Raises BadMessageError."""
     try:
-        _tenant_name.validate_python(found[0])
-        for part in found[1:]:
-            _id.validate_python(part)
+        _tenant_name.validate_python(tenant)
+        for one in ids:
+            _id.validate_python(one)
     except ValidationError:
         raise BadMessageError(
-            "the record key must hold a tenant's name and ids such as registrations have"
+            f"{where} must hold a tenant's name and ids such as registrations have"
         ) from None
-    return found
 
 
 def _device(message: Message) -> Change:
@@ -154,6 +159,9 @@ def _death(message: Message) -> Change:
     death = _decode_death(message.value() or b"")
     if not death.token:
         raise BadMessageError("token: is missing: it tells which registration is dead")
+    _check_names("the report of a dead token", death.tenant, death.user_id, death.device_id)
+    if not 0 <= death.invalid_at_ms < END_OF_TIME_MS:
+        raise BadMessageError("invalid_at_ms: must lie between the years 1970 and 2299")
     return Removal(
         death.tenant,
         death.user_id,

@@ -1,5 +1,6 @@
 """Events whose time has not come, or has passed."""
 
+from operators.audience import CHUNK_USERS
 from operators.work import Decided, Work
 from schemas.outcomes import Reason, Status
 
@@ -13,12 +14,28 @@ def schedule(works: list[Work], now_ms: int) -> Decided:
         if notice.expires_at_ms and notice.expires_at_ms <= now_ms:
             outs += _expired(work, now_ms)
         elif notice.send_at_ms > now_ms:
-            chunk = work.chunk(users=work.users, devices=work.devices, shard=work.shard, held=True)
-            outs.append(work.hold(notice.send_at_ms, Reason.SCHEDULED, chunk))
+            outs += _held(work)
             outs.append(work.decide(now_ms, Status.DEFERRED, Reason.SCHEDULED))
         else:
             going.append(work)
     return going, outs
+
+
+def _held(work: Work) -> list[object]:
+    """Give a timer for each thousand users: all of a large event would not fit into a record."""
+    return [
+        work.hold(
+            work.draft.notice.send_at_ms,
+            Reason.SCHEDULED,
+            work.chunk(
+                users=work.users[start : start + CHUNK_USERS],
+                devices=work.devices[start : start + CHUNK_USERS],
+                shard=work.shard,
+                held=True,
+            ),
+        )
+        for start in range(0, max(1, len(work.users)), CHUNK_USERS)
+    ]
 
 
 def _expired(work: Work, now_ms: int) -> list[object]:

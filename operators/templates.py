@@ -21,6 +21,8 @@ MAX_STEPS = 20_000
 """Turns of loops and calls in one text: a few milliseconds, far more than a notification needs."""
 MAX_REPEATED = 10_000
 MAX_EXPONENT = 64
+TELLING_CHARS = 4
+HIDDEN = "(hidden)"
 USER = "user"
 _COUNTED = "counted"
 
@@ -119,12 +121,28 @@ class CompiledText:
                 if length >= MAX_TEXT_CHARS:
                     break
         except Exception as error:  # a template can raise whatever Python can
-            raise _render_error(error) from error
+            raise _render_error(error, variables) from error
         return "".join(pieces)[:MAX_TEXT_CHARS]
 
 
-def _render_error(error: Exception) -> RenderError:
-    return RenderError(f"{type(error).__name__}: {error}"[:200])
+def _render_error(error: Exception, variables: Mapping[str, Any] | None = None) -> RenderError:
+    """Name the cause, without the values: a code or a name must not get into logs."""
+    text = f"{type(error).__name__}: {str(error)[:MAX_TEXT_CHARS]}"
+    for value in sorted(set(_texts(variables or {})), key=len, reverse=True):
+        text = text.replace(value, HIDDEN)
+    return RenderError(text[:200])
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Give the texts and numbers in a value that are long enough to tell something."""
+    if isinstance(value, Mapping):
+        for item in value.values():
+            yield from _texts(item)
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            yield from _texts(item)
+    elif value is not None and not isinstance(value, bool) and len(str(value)) >= TELLING_CHARS:
+        yield str(value)
 
 
 @lru_cache(maxsize=TEMPLATES_KEPT)

@@ -29,6 +29,7 @@ from sandbox.apns_scenarios import (
     scenario_token,
 )
 from sandbox.http_server import Action, HttpServer, Request, Response
+from sandbox.http_types import Around, as_it_is
 
 __all__ = ["ApnsSimulator", "dead_token", "scenario_token"]
 
@@ -92,9 +93,10 @@ class ApnsSimulator:
         host: str = "127.0.0.1",
         port: int = 0,
         tls: ssl.SSLContext | None = None,
+        around: Around = as_it_is,
     ) -> int:
         """Listen and give the bound port. Raises OSError when it is taken."""
-        self._server = HttpServer(self.handle, tls=tls)
+        self._server = HttpServer(around(self.handle), tls=tls)
         return await self._server.start(host, port)
 
     async def stop(self) -> None:

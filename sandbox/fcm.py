@@ -29,6 +29,7 @@ from sandbox.fcm_checks import check_meaning, check_schema
 from sandbox.fcm_oauth import SEND_SCOPES, Account, TokenEndpoint, make_service_account
 from sandbox.fcm_tokens import dead_token, live_token, scenario_of, scenario_token
 from sandbox.http_server import Action, HttpServer, Request, Response
+from sandbox.http_types import Around, as_it_is
 
 __all__ = [
     "Account",
@@ -66,10 +67,14 @@ class FcmSimulator:
         self._server: HttpServer | None = None
 
     async def start(
-        self, host: str = "127.0.0.1", port: int = 0, tls: ssl.SSLContext | None = None
+        self,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        tls: ssl.SSLContext | None = None,
+        around: Around = as_it_is,
     ) -> int:
         """Listen (HTTP/2 and HTTP/1.1) and give the port."""
-        self._server = HttpServer(self.handle, tls=tls, max_body_bytes=MAX_BODY_BYTES)
+        self._server = HttpServer(around(self.handle), tls=tls, max_body_bytes=MAX_BODY_BYTES)
         return await self._server.start(host, port)
 
     async def stop(self) -> None:

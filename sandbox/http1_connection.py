@@ -130,18 +130,15 @@ class Http1Connection(asyncio.Protocol):
             self._answer(response, close=response.action is Action.GOAWAY)
         elif response.action is Action.CLOSE:
             self.abort()
+        elif response.action is Action.RESET_BODY:
+            self._begin_answer(response)
+            self._end()
         elif response.action is Action.RESET:
             self._end()
         # HANG leaves the request waiting until the idle limit.
 
     def _answer(self, response: Response, *, close: bool) -> None:
-        headers = [(name, value) for name, value in response.headers.items()]
-        if not 100 <= response.status < 200 and response.status not in (204, 304):
-            headers.append(("content-length", str(len(response.body))))
-        if close:
-            headers.append(("connection", "close"))
-        head = h11.Response(status_code=response.status, headers=headers)
-        parts = [self._h11.send(head) or b""]
+        parts = [self._h11.send(_head(response, close=close)) or b""]
         if response.body:
             parts.append(self._h11.send(h11.Data(data=response.body)) or b"")
         parts.append(self._h11.send(h11.EndOfMessage()) or b"")
@@ -151,6 +148,13 @@ class Http1Connection(asyncio.Protocol):
             self._end()
         else:
             self._h11.start_next_cycle()
+
+    def _begin_answer(self, response: Response) -> None:
+        """Send an answer as far as half of its body."""
+        half = h11.Data(data=response.body[: len(response.body) // 2])
+        self._transport.write(
+            (self._h11.send(_head(response, close=False)) or b"") + (self._h11.send(half) or b"")
+        )
 
     def _refuse(self, status: int) -> None:
         self._waiting = False
@@ -182,3 +186,12 @@ class Http1Connection(asyncio.Protocol):
         if self._delayed is not None:
             self._delayed.cancel()
         self._on_lost(self)
+
+
+def _head(response: Response, *, close: bool) -> h11.Response:
+    headers = [(name, value) for name, value in response.headers.items()]
+    if not 100 <= response.status < 200 and response.status not in (204, 304):
+        headers.append(("content-length", str(len(response.body))))
+    if close:
+        headers.append(("connection", "close"))
+    return h11.Response(status_code=response.status, headers=headers)

@@ -198,27 +198,41 @@ class Http2Connection(asyncio.Protocol):
     def _act(self, stream_id: int, response: Response) -> None:
         if self._closing:
             return
+        if response.max_concurrent_streams:
+            self._h2.update_settings(
+                {Settings.MAX_CONCURRENT_STREAMS: response.max_concurrent_streams}
+            )
         if response.action in (Action.ANSWER, Action.GOAWAY):
             self._answer(stream_id, response)
             if response.action is Action.GOAWAY and self._goaway_after is None:
                 self._go_away(response)
-        elif response.action is Action.RESET:
-            self._reset(stream_id, h2.errors.ErrorCodes.INTERNAL_ERROR)
+        elif response.action in (Action.RESET, Action.RESET_BODY):
+            if response.action is Action.RESET_BODY:
+                self._begin_answer(stream_id, response)
+            self._reset(stream_id, h2.errors.ErrorCodes(response.reset_code))
         elif response.action is Action.CLOSE:
             self._closing = True
             self._transport.abort()
 
     def _answer(self, stream_id: int, response: Response) -> None:
-        headers = [(":status", str(response.status))]
-        headers += [(name.lower(), value) for name, value in response.headers.items()]
         body = response.body
         try:
-            self._h2.send_headers(stream_id, headers, end_stream=not body)
+            self._h2.send_headers(stream_id, _headers(response), end_stream=not body)
         except h2.exceptions.ProtocolError:
             return  # the client has reset the stream meanwhile
         if body:
             self._unsent[stream_id] = body
             self._send_body(stream_id)
+
+    def _begin_answer(self, stream_id: int, response: Response) -> None:
+        """Send as much of an answer as half of a small body."""
+        body = response.body
+        try:
+            self._h2.send_headers(stream_id, _headers(response))
+            size = min(len(body) // 2, self._h2.local_flow_control_window(stream_id))
+            self._h2.send_data(stream_id, body[: min(size, self._h2.max_outbound_frame_size)])
+        except h2.exceptions.ProtocolError:
+            return  # the client has reset the stream meanwhile
 
     def _send_body(self, stream_id: int) -> None:
         """Send what the client's window allows; the rest waits for its WINDOW_UPDATE."""
@@ -302,3 +316,10 @@ class Http2Connection(asyncio.Protocol):
             timer.cancel()
         self._delayed.clear()
         self._on_lost(self)
+
+
+def _headers(response: Response) -> list[tuple[str, str]]:
+    return [
+        (":status", str(response.status)),
+        *((name.lower(), value) for name, value in response.headers.items()),
+    ]

@@ -15,6 +15,8 @@ class Action(Enum):
     """Send the response, then GOAWAY (HTTP/1.1: Connection: close), and drain."""
     RESET = "reset"
     """RST_STREAM (HTTP/1.1: close the connection) instead of an answer."""
+    RESET_BODY = "reset_body"
+    """Send status, headers and half of the body, then as RESET."""
     CLOSE = "close"
     """Abort the connection with everything on it."""
     HANG = "hang"
@@ -51,6 +53,9 @@ class Response:
     """What to send. delay_s: wait before acting. No hop-by-hop headers.
 
     goaway_debug, goaway_code: GOAWAY's additional data and HTTP/2 error code (0 is NO_ERROR).
+    reset_code: RST_STREAM's error code (2 is INTERNAL_ERROR). max_concurrent_streams: before
+    acting, tell the client in SETTINGS that the connection carries so many from now on; 0 leaves
+    it as it is. Error codes: RFC 9113 section 7.
     """
 
     status: int = 200
@@ -60,9 +65,19 @@ class Response:
     action: Action = Action.ANSWER
     goaway_debug: bytes = b""
     goaway_code: int = 0
+    reset_code: int = 2
+    max_concurrent_streams: int = 0
 
 
 Handler = Callable[[Request], Response]
+Around = Callable[[Handler], Handler]
+"""Puts something before a handler."""
+
+
+def as_it_is(handler: Handler) -> Handler:
+    """Put nothing before a handler."""
+    return handler
+
 
 NO_DUPLICATES: frozenset[str] = frozenset()
 

@@ -12,6 +12,7 @@ import uvloop
 from sandbox.apns import ApnsSimulator
 from sandbox.fcm import FcmSimulator
 from sandbox.keys import KEY_ID, TEAM_ID, TOPIC, read_keys
+from sandbox.misbehave import Misbehaving
 from sandbox.tls import read_tls
 from sandbox.webpush import WebPushSimulator
 from schemas.pipeline import Platform
@@ -62,7 +63,9 @@ async def _serve(
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     bound = {
-        platform.value: await simulator.start(host, getattr(ports, platform), tls)
+        platform.value: await simulator.start(
+            host, getattr(ports, platform), tls, Misbehaving(platform).around
+        )
         for platform, simulator in simulators.items()
     }
     ready(SimulatorPorts(**bound))

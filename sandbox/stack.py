@@ -9,13 +9,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import yaml
 
 from flows.setup import prepare_stores
 from sandbox.broker import EmbeddedBroker
 from sandbox.keys import SandboxKeys, make_keys
+from sandbox.misbehave import BEHAVE_PATH, SEEN_PATH
 from sandbox.processes import Child, accepts, claim_port, free_port
 from sandbox.tls import CA_FILE
 from sandbox.valkey import EmbeddedValkey
@@ -26,6 +27,18 @@ NOT_DURABLE = (
     "The embedded broker and Valkey keep data in memory: they survive no crash. "
     "Point CLARION_KAFKA__BOOTSTRAP and CLARION_REDIS__URL to real ones for anything that matters."
 )
+
+
+class Server(Protocol):
+    """A store that the stack starts."""
+
+    def start(self) -> str:
+        """Start it and wait until it serves. Gives its address as clients take it."""
+        ...
+
+    def stop(self) -> None:
+        """End it."""
+        ...
 
 
 class FlowSpec(NamedTuple):
@@ -70,7 +83,10 @@ class Ports:
 
 @dataclass
 class Stack:
-    """The stack in a directory. tenant: makes a tenant's YAML content from the sandbox's keys."""
+    """The stack in a directory. tenant: makes a tenant's YAML content from the sandbox's keys.
+
+    kafka, redis: other servers than the embedded ones.
+    """
 
     directory: Path
     tenant: Callable[[SandboxKeys], Mapping[str, Any]]
@@ -78,13 +94,19 @@ class Stack:
     options: Mapping[str, Any] = field(default_factory=dict)
     flows: Sequence[FlowSpec] = FLOWS
     partitions: int = 4
+    kafka: Server | None = None
+    redis: Server | None = None
 
     def __post_init__(self) -> None:
         self._children: list[Child] = []
         self._flows: list[Child] = []
         self._starting: list[tuple[Child, int]] = []
-        self._broker = EmbeddedBroker(self.directory / "kafka", port=self.ports.kafka)
-        self._valkey = EmbeddedValkey(self.directory / "redis", port=self.ports.redis)
+        self._broker: Server = self.kafka or EmbeddedBroker(
+            self.directory / "kafka", port=self.ports.kafka
+        )
+        self._valkey: Server = self.redis or EmbeddedValkey(
+            self.directory / "redis", port=self.ports.redis
+        )
         self.simulator_ports: dict[Platform, int] = {}
         self.metrics_ports: dict[str, int] = {}
         self.keys: SandboxKeys | None = None
@@ -167,14 +189,15 @@ class Stack:
         for child, port in zip(self._flows, self.metrics_ports.values(), strict=True):
             child.wait_until(partial(is_ready, port))
 
-    def start_flow(self, spec: FlowSpec) -> Child:
-        """Start one flow process; does not wait."""
+    def start_flow(self, spec: FlowSpec, *, label: str = "") -> Child:
+        """Start one flow process; does not wait. label: another instance than the spec's own."""
         if self.settings is None:
             raise RuntimeError("start_stores() comes first")
         port = free_port()
+        label = label or spec.label
         settings = self.settings.model_copy(
             update={
-                "kafka": self.settings.kafka.model_copy(update={"instance": spec.label}),
+                "kafka": self.settings.kafka.model_copy(update={"instance": label}),
                 "flow": self.settings.flow.model_copy(update={"priorities": spec.priorities}),
                 "observability": self.settings.observability.model_copy(
                     update={"metrics_port": port}
@@ -185,14 +208,32 @@ class Stack:
         if spec.platform is not None:
             command += ["--platform", spec.platform]
         child = Child(
-            spec.label,
+            label,
             command,
-            log=self.directory / "logs" / f"{spec.label}.log",
+            log=self.directory / "logs" / f"{label}.log",
             env=self._environment(as_environment(settings)),
         )
         child.start()
         self._flows.append(child)
-        self.metrics_ports[spec.label] = port
+        self.metrics_ports[label] = port
+        return child
+
+    def child(self, name: str) -> Child:
+        """Give a store's or simulator's process, such as "clickhouse". Raises KeyError."""
+        return {child.name: child for child in self._children}[name]
+
+    def command(self, *arguments: str) -> Child:
+        """Start a command of the CLI with the stack's settings; the caller ends it."""
+        if self.settings is None:
+            raise RuntimeError("start_stores() comes first")
+        name = "-".join(arguments)
+        child = Child(
+            name,
+            [sys.executable, "-m", "api", *arguments],
+            log=self.directory / "logs" / f"{name}.log",
+            env=self._environment(as_environment(self.settings)),
+        )
+        child.start()
         return child
 
     def failed(self) -> str:
@@ -209,11 +250,22 @@ class Stack:
 
     def stats(self, platform: Platform) -> dict[str, Any]:
         """Ask a simulator what it counted."""
+        return self._ask(platform, "/sandbox/stats")
+
+    def seen(self, platform: Platform) -> dict[str, Any]:
+        """Ask a simulator that remembers which messages came how often; see sandbox/misbehave."""
+        return self._ask(platform, SEEN_PATH)
+
+    def behave(self, platform: Platform, **behaviour: Any) -> dict[str, Any]:
+        """Set a simulator's behaviour; gives what it counted under the one before."""
+        return self._ask(platform, BEHAVE_PATH, json.dumps(behaviour).encode())
+
+    def _ask(self, platform: Platform, path: str, body: bytes | None = None) -> dict[str, Any]:
         if self.keys is None:
             raise RuntimeError("start_stores() comes first")
         context = ssl.create_default_context(cafile=str(self.keys.directory / CA_FILE))
-        url = f"https://127.0.0.1:{self.simulator_ports[platform]}/sandbox/stats"
-        with urllib.request.urlopen(url, timeout=30, context=context) as answer:
+        url = f"https://127.0.0.1:{self.simulator_ports[platform]}{path}"
+        with urllib.request.urlopen(url, body, timeout=30, context=context) as answer:
             found: dict[str, Any] = json.load(answer)
             return found
 

@@ -21,15 +21,19 @@ CLOCK_SKEW = dt.timedelta(days=1)
 
 
 def make_tls(
-    directory: Path | None = None, *, names: Sequence[str] = ()
+    directory: Path | None = None,
+    *,
+    names: Sequence[str] = (),
+    authority: "Authority | None" = None,
 ) -> tuple[ssl.SSLContext, bytes]:
-    """Make a new authority and certificate; give the server's context and the CA to trust.
+    """Make a certificate, by a new authority or this one; give server's context and CA to trust.
 
     directory: also keeps ca.pem, server.pem and server.key there (the key readable by its owner
     only), for read_tls() and read_ca() in other processes. The CA's key is never kept. names:
     host names that the certificate is for, beside localhost.
     """
-    ca_pem, certificate_pem, key_pem = _make_certificates(names)
+    authority = authority or Authority()
+    ca_pem, (certificate_pem, key_pem) = authority.pem, authority.issue(names)
     if directory is None:
         with tempfile.TemporaryDirectory(prefix="clarion-tls-") as temporary:
             _write(Path(temporary), ca_pem, certificate_pem, key_pem)
@@ -61,50 +65,51 @@ def _write(directory: Path, ca_pem: bytes, certificate_pem: bytes, key_pem: byte
     (directory / CA_FILE).write_bytes(ca_pem)
 
 
-def _make_certificates(names: Sequence[str]) -> tuple[bytes, bytes, bytes]:
-    """Give the CA's certificate, the server's certificate and the server's key, all PEM."""
-    now = dt.datetime.now(dt.UTC)
-    ca_key = ec.generate_private_key(ec.SECP256R1())
-    ca_name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Clarion sandbox CA")])
-    ca = (
-        _certificate(ca_name, ca_name, ca_key.public_key(), now)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(_key_usage(ca=True), critical=True)
-        .add_extension(
-            x509.SubjectKeyIdentifier.from_public_key(ca_key.public_key()),
-            critical=False,
+class Authority:
+    """A new certificate authority; its key stays in memory. pem: its certificate."""
+
+    def __init__(self) -> None:
+        self._now = dt.datetime.now(dt.UTC)
+        self._key = ec.generate_private_key(ec.SECP256R1())
+        self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Clarion sandbox CA")])
+        certificate = (
+            _certificate(self._name, self._name, self._key.public_key(), self._now)
+            .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+            .add_extension(_key_usage(ca=True), critical=True)
+            .add_extension(
+                x509.SubjectKeyIdentifier.from_public_key(self._key.public_key()),
+                critical=False,
+            )
+            .sign(self._key, hashes.SHA256())
         )
-        .sign(ca_key, hashes.SHA256())
-    )
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
-    addresses = [
-        *(x509.DNSName(each) for each in dict.fromkeys(["localhost", *names])),
-        x509.IPAddress(ipaddress.IPv4Address("127.0.0.1")),
-        x509.IPAddress(ipaddress.IPv6Address("::1")),
-    ]
-    certificate = (
-        _certificate(name, ca_name, key.public_key(), now)
-        .add_extension(x509.SubjectAlternativeName(addresses), critical=False)
-        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(_key_usage(ca=False), critical=True)
-        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
-        .add_extension(
-            x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key()),
-            critical=False,
+        self.pem = certificate.public_bytes(serialization.Encoding.PEM)
+
+    def issue(self, names: Sequence[str] = ()) -> tuple[bytes, bytes]:
+        """Give a server's new certificate and its key, both PEM; names: as in make_tls()."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+        addresses = [
+            *(x509.DNSName(each) for each in dict.fromkeys(["localhost", *names])),
+            x509.IPAddress(ipaddress.IPv4Address("127.0.0.1")),
+            x509.IPAddress(ipaddress.IPv6Address("::1")),
+        ]
+        certificate = (
+            _certificate(name, self._name, key.public_key(), self._now)
+            .add_extension(x509.SubjectAlternativeName(addresses), critical=False)
+            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+            .add_extension(_key_usage(ca=False), critical=True)
+            .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+            .add_extension(
+                x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()),
+                critical=False,
+            )
+            .sign(self._key, hashes.SHA256())
         )
-        .sign(ca_key, hashes.SHA256())
-    )
-    pem = serialization.Encoding.PEM
-    return (
-        ca.public_bytes(pem),
-        certificate.public_bytes(pem),
-        key.private_bytes(
-            pem,
+        return certificate.public_bytes(serialization.Encoding.PEM), key.private_bytes(
+            serialization.Encoding.PEM,
             serialization.PrivateFormat.PKCS8,
             serialization.NoEncryption(),
-        ),
-    )
+        )
 
 
 def _certificate(

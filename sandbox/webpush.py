@@ -17,6 +17,7 @@ import jwt
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from sandbox.http_server import Action, HttpServer, Request, Response
+from sandbox.http_types import Around, as_it_is
 from sandbox.webpush_scenarios import GOAWAY, RETRY_ONCE, SCENARIOS
 from sandbox.webpush_subscriptions import (
     ANY_KEY,
@@ -84,10 +85,14 @@ class WebPushSimulator:
         self._server: HttpServer | None = None
 
     async def start(
-        self, host: str = "127.0.0.1", port: int = 0, tls: ssl.SSLContext | None = None
+        self,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        tls: ssl.SSLContext | None = None,
+        around: Around = as_it_is,
     ) -> int:
         """Listen and give the bound port. Raises OSError when the port is taken."""
-        self._server = HttpServer(self.handle, tls=tls)
+        self._server = HttpServer(around(self.handle), tls=tls)
         bound = await self._server.start(host, port)
         scheme = "https" if tls else "http"
         self._url = f"{scheme}://{host}:{bound}"

@@ -92,32 +92,57 @@ def check_json(value: Mapping[str, Any], path: str, *, max_bytes: int) -> None:
     """Refuse free-form JSON that later stages could not carry. Raises ValueError with the path.
 
     Bounds the nesting, the size (about, as JSON) and the numbers: finite, and integers that fit
-    in 64 bits, which is what msgpack holds.
+    in 64 bits, which is what msgpack holds. Looks no further once the size is exceeded.
     """
-    size = _size(value, path, MAX_NESTING)
-    if size > max_bytes:
-        raise ValueError(f"{path}: about {size} bytes as JSON, use at most {max_bytes}")
+    try:
+        left = _left(value, MAX_NESTING, max_bytes)
+    except _FaultError as fault:
+        raise ValueError(f"{fault.path(path)}: {fault}") from None
+    if left < 0:
+        raise ValueError(f"{path}: more than {max_bytes} bytes as JSON, use fewer")
 
 
-def _size(value: Any, path: str, levels: int) -> int:
+class _FaultError(ValueError):
+    """A value that cannot be carried; its path is put together on the way out."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.parts: list[str] = []
+
+    def path(self, start: str) -> str:
+        return ".".join([start, *reversed(self.parts)])[:80]
+
+
+def _left(value: Any, levels: int, left: int) -> int:
+    """Give how many bytes are left of a budget after this value; below 0 is the end."""
     if isinstance(value, str):
-        return len(value) if value.isascii() else len(value.encode(errors="replace"))
+        return left - (len(value) if value.isascii() else len(value.encode(errors="replace")))
     if isinstance(value, (dict, list, tuple)):
         if levels == 0:
-            raise ValueError(f"{path[:80]}: nest at most {MAX_NESTING} levels")
-        items = value.items() if isinstance(value, dict) else enumerate(value)
-        return 2 + sum(
-            len(str(key)) + 4 + _size(item, f"{path}.{key}", levels - 1) for key, item in items
-        )
+            raise _FaultError(f"nest at most {MAX_NESTING} levels")
+        return _left_of_items(value, levels, left)
     if value is None or isinstance(value, bool):
-        return 5
+        return left - 5
     if isinstance(value, int) and _INT64_MIN <= value <= _UINT64_MAX:
-        return 20
+        return left - 20
     if isinstance(value, float) and math.isfinite(value):
-        return 20
+        return left - 20
     if isinstance(value, (int, float)):
-        raise ValueError(f"{path[:80]}: use a finite number that fits in 64 bits")  # noqa: TRY004 - pydantic reports ValueError only
-    raise ValueError(f"{path[:80]}: use JSON values only")
+        raise _FaultError("use a finite number that fits in 64 bits")
+    raise _FaultError("use JSON values only")
+
+
+def _left_of_items(value: Any, levels: int, left: int) -> int:
+    left -= 2
+    for key, item in value.items() if isinstance(value, dict) else enumerate(value):
+        try:
+            left = _left(item, levels - 1, left - len(str(key)) - 4)
+        except _FaultError as fault:
+            fault.parts.append(str(key))
+            raise
+        if left < 0:
+            break
+    return left
 
 
 def explain(sentences: list[str]) -> str:

@@ -60,6 +60,8 @@ EVENT_VERSION = 1
 MAX_EVENT_BYTES = 1_048_576
 """An event larger than this is refused unread: send a segment, or split the users."""
 MAX_VARIABLES_BYTES = 65_536
+MAX_DATA_CHARS = 16_384
+"""All keys and values of `data`: every push of the event carries them, and no platform more."""
 MAX_OVERRIDE_BYTES = 4_096
 """No platform's payload is larger. Source: Apple, "Generating a remote notification"."""
 
@@ -129,6 +131,8 @@ class Event(Wire):
             self.traceparent[3:35] == "0" * 32 or self.traceparent[36:52] == "0" * 16
         ):
             raise ValueError("traceparent: trace id and parent id must not be all zeros")
+        if (data := self.data) and sum(map(len, (*data, *data.values()))) > MAX_DATA_CHARS:
+            raise ValueError(f"data: more than {MAX_DATA_CHARS} characters in all, use fewer")
         if self.variables:
             check_json(self.variables, "variables", max_bytes=MAX_VARIABLES_BYTES)
         if (overrides := self.platforms) is not None:

@@ -46,5 +46,38 @@ UNLISTED_ANSWERS = Counter(
 REQUESTS_IN_FLIGHT = Gauge(
     "clarion_requests_in_flight", "Provider requests without an answer yet", ["platform"]
 )
+CIRCUIT_OPEN = Gauge(
+    "clarion_circuit_open",
+    "1 while the provider fails nearly everything of this tenant and is only probed",
+    ["platform", "gate"],
+)
+CONCURRENCY_LIMIT = Gauge(
+    "clarion_concurrency_limit",
+    "Requests that may be under way to the provider, as its answers' times allow",
+    ["platform", "gate"],
+)
+RATE_SHARE = Gauge(
+    "clarion_provider_rate_share",
+    "Share of the usual rate that is sent, below 1 after the provider said too fast",
+    ["platform", "gate"],
+)
 TIMERS_WAITING = Gauge("clarion_timers_waiting", "Timers in memory, of the open slots")
 CLICKHOUSE_ROWS = Counter("clarion_clickhouse_rows_total", "Rows inserted", ["table"])
+PRUNING_FROZEN = Gauge(
+    "clarion_pruning_frozen",
+    "1 while no dead token of the app is believed, until `clarion tokens resume`",
+    ["tenant", "app", "platform"],
+)
+DEATHS_WITHHELD = Counter(
+    "clarion_token_deaths_withheld_total",
+    "Dead tokens that were not pruned, because pruning is frozen",
+    ["tenant", "app", "platform"],
+)
+WAITING_FOR = Gauge(
+    "clarion_waiting_for",
+    "1 while the flow waits for a store that does not answer or cannot serve",
+    ["flow", "store"],
+)
+WAITED_SECONDS = Counter(
+    "clarion_waited_seconds_total", "Time that the flow waited for a store", ["flow", "store"]
+)

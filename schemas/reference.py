@@ -22,6 +22,7 @@ from schemas.tenant import (
     SecretRef,
     Template,
     Tenant,
+    TokenHygiene,
     WebPushApp,
 )
 
@@ -58,6 +59,7 @@ _TENANT_PARTS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("rates: platforms", PlatformRates),
     ("quotas", Quotas),
     ("retry", RetryPolicy),
+    ("hygiene", TokenHygiene),
     ("templates", Template),
     ("templates: texts", LocalizedText),
     ("quiet_hours", QuietHours),

@@ -143,10 +143,17 @@ class FlowSettings(_Group):
 class TimerSettings(_Group):
     """The timer wheel's shape; all processes must agree on it."""
 
-    slots: Annotated[int, Field(ge=4, le=4_096, description="partitions of the timers topic")] = 64
+    slots: Annotated[
+        int,
+        Field(
+            ge=16,
+            le=4_096,
+            description="partitions of the timers topic: a quarter of them are far slots",
+        ),
+    ] = 480
     slot_s: Annotated[
-        float, Field(ge=0.05, le=10_000_000, description="seconds due in one slot")
-    ] = 60.0
+        float, Field(ge=0.05, le=10_000_000, description="seconds due in one near slot")
+    ] = 2.0
 
 
 class ProviderSettings(_Group):

@@ -24,6 +24,7 @@ __all__ = [
     "SecretRef",
     "Template",
     "Tenant",
+    "TokenHygiene",
     "WebPushApp",
 ]
 
@@ -104,6 +105,19 @@ class RetryPolicy(Wire):
         return self
 
 
+class TokenHygiene(Wire):
+    """When dead tokens are not believed any more: they may be our own mistake.
+
+    Once min_deaths answers about an app's tokens within window_s say that the token is dead or
+    wrong, and they are more than max_share of the answers, no token of the app is pruned until
+    `clarion tokens resume`. max_share 1 switches the guard off.
+    """
+
+    min_deaths: Annotated[int, Field(strict=True, ge=1, le=1_000_000)] = 100
+    max_share: Annotated[float, Field(strict=True, gt=0, le=1, allow_inf_nan=False)] = 0.2
+    window_s: Annotated[WholeSeconds, Field(ge=10, le=DAY_S)] = 600
+
+
 class Template(Wire):
     """One version of a template: Jinja texts by locale, filled from the event's variables."""
 
@@ -151,6 +165,7 @@ class Tenant(Wire):
     rates: Rates = Rates()
     quotas: Quotas = Quotas()
     retry: RetryPolicy = RetryPolicy()
+    hygiene: TokenHygiene = TokenHygiene()
     templates: dict[Name, Versions] = Field(default_factory=dict, max_length=1_000)
     flags: dict[Name, Flag] = Field(default_factory=dict, max_length=200)
 

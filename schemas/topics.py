@@ -2,6 +2,8 @@
 
 ``events.<priority>`` and ``chunks.<priority>`` feed route, ``deliveries.<platform>.<priority>``
 feed deliver; the compacted registry topics hold the last word on each device and user.
+``dead.<stage>`` hold what could not be handled, ``dead.resolved`` which of that was replayed or
+dropped since, by the letter's coordinates.
 """
 
 from schemas.pipeline import Platform, Priority
@@ -17,6 +19,7 @@ DEAD_ROUTE = "dead.route"
 DEAD_REGISTRY = "dead.registry"
 DEAD_OUTCOMES = "dead.outcomes"
 DEAD_TIMERS = "dead.timers"
+DEAD_RESOLVED = "dead.resolved"
 
 EVENTS = {priority: f"events.{priority}" for priority in Priority}
 CHUNKS = {priority: f"chunks.{priority}" for priority in Priority}

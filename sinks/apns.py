@@ -8,6 +8,7 @@ import jwt
 import msgspec
 
 from schemas.outcomes import Reason, Status, TokenAction
+from schemas.packed import UNREADABLE
 from schemas.pipeline import Answer, Delivery, Platform, Priority
 from sinks.apns_payload import Payload, Unsendable, build_payload, own_headers, shared_headers
 from sinks.apns_reasons import verdict
@@ -189,7 +190,7 @@ def _classify(answer: HttpAnswer, delivery: Delivery, request: _Request) -> Answ
     try:
         error = _decode_error(answer.body)
         text = error.reason
-    except msgspec.MsgspecError:
+    except UNREADABLE:
         error = ErrorBody()
         text = answer.body.decode("utf-8", "replace")
     found = verdict(answer.status, error.reason)

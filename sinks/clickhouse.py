@@ -1,16 +1,21 @@
 """ClickHouse: the connection, and how rows go in."""
 
-import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import clickhouse_connect
 import msgspec
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
+from urllib3.exceptions import HTTPError
 
+from sinks.clickhouse_errors import is_passing
 from sinks.outcome_blocks import COLUMNS, Block
+from state.patience import FAIL_FAST, Patience
 
+STORE = "clickhouse"
+PING_TIMEOUT_S = 2
+T = TypeVar("T")
 _UNBOUNDED = 1 << 40
 INSERT_SETTINGS: Mapping[str, Any] = {
     # One insert is one block is one part: there as a whole, or not at all.
@@ -30,7 +35,7 @@ LOG_COMMENT = "clarion-outcomes"
 
 
 class InsertError(Exception):
-    """ClickHouse did not take a block, also after several attempts."""
+    """ClickHouse did not take rows: it refused them, or the patience with it is used up."""
 
 
 class ClickHouseSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,23 +74,39 @@ def connect(settings: ClickHouseSettings, *, database: str | None = None) -> Cli
     )
 
 
+class ClickHousePing:
+    """Asks whether ClickHouse answers, with a client of its own that never waits for long."""
+
+    def __init__(self, settings: ClickHouseSettings) -> None:
+        self._settings = msgspec.structs.replace(
+            settings, connect_timeout_s=1, request_timeout_s=PING_TIMEOUT_S
+        )
+        self._client: Client | None = None
+
+    def ask(self) -> None:
+        """Raise ClickHouseError unless it answers."""
+        if self._client is None:
+            self._client = connect(self._settings)
+        if not self._client.ping(timeout=PING_TIMEOUT_S):
+            self._client.command("SELECT 1")  # which raises the reason
+
+    def close(self) -> None:
+        """Close the client."""
+        if self._client is not None:
+            self._client.close()
+
+
 class ClickHouseWriter:
     """Inserts columns. One writer per thread.
 
-    client_factory: connects, at the first use. attempts: per block, with waits of 0.2 s doubling
-    up to 5 s between them; sleep is there for tests.
+    client_factory: connects, at the first use. patience: repeats what ClickHouse cannot do now.
     """
 
     def __init__(
-        self,
-        *,
-        client_factory: Callable[[], Client],
-        attempts: int = 5,
-        sleep: Callable[[float], None] = time.sleep,
+        self, *, client_factory: Callable[[], Client], patience: Patience = FAIL_FAST
     ) -> None:
         self._client_factory = client_factory
-        self._attempts = attempts
-        self._sleep = sleep
+        self._patience = patience
         self._client: Client | None = None
 
     @property
@@ -101,6 +122,10 @@ class ClickHouseWriter:
             self._client.close()
             self._client = None
 
+    def ask(self, operation: Callable[[Client], T]) -> T:
+        """Do something that may be repeated, with patience. Raises what ClickHouse refuses with."""
+        return self._patience.keep(STORE, lambda: operation(self.client), passing=is_passing)
+
     def insert_block(self, block: Block) -> None:
         """Insert one month's rows as one part. Raises InsertError.
 
@@ -114,21 +139,12 @@ class ClickHouseWriter:
             "insert_deduplication_token": block.token,
             "log_comment": " ".join([LOG_COMMENT, *topics]),
         }
-        for attempt in range(1, self._attempts + 1):
-            try:
-                self.client.raw_insert(
-                    "outcomes",
-                    list(COLUMNS),
-                    bytes(block.native),
-                    settings=settings,
-                    fmt="Native",
-                )
-            except ClickHouseError as error:
-                if attempt == self._attempts:
-                    raise InsertError(f"{block} after {attempt} attempts: {error}") from error
-                self._sleep(min(5.0, 0.2 * 2 ** (attempt - 1)))
-            else:
-                return
+        self._insert(
+            str(block),
+            lambda client: client.raw_insert(
+                "outcomes", list(COLUMNS), bytes(block.native), settings=settings, fmt="Native"
+            ),
+        )
 
     def insert_devices(self, columns: Mapping[str, Sequence[Any]]) -> int:
         """Insert device registrations, by column name; returns how many. See _insert_registry."""
@@ -153,13 +169,19 @@ class ClickHouseWriter:
             raise ValueError(f"columns of {table} differ in length: {sorted(lengths)}")
         rows = lengths.pop()
         if rows:
-            try:
-                self.client.insert(
+            self._insert(
+                f"{rows} rows into {table}",
+                lambda client: client.insert(
                     table,
                     list(columns.values()),
                     column_names=list(columns),
                     column_oriented=True,
-                )
-            except ClickHouseError as error:
-                raise InsertError(f"{rows} rows into {table}: {error}") from error
+                ),
+            )
         return rows
+
+    def _insert(self, what: str, operation: Callable[[Client], object]) -> None:
+        try:
+            self.ask(operation)
+        except (ClickHouseError, HTTPError, OSError) as error:
+            raise InsertError(f"{what}: {error}") from error

@@ -82,13 +82,16 @@ class ExactlyOnceWriter:
         self._verified: set[Partition] = set()
 
     def assign(self, topic: str, partitions: Iterable[int]) -> None:
-        """Take partitions on: let a predecessor's inserts end, then ask where they stopped."""
+        """Take partitions on: let a predecessor's inserts end, then ask where they stopped.
+
+        Waits for ClickHouse with the writer's patience. Raises ClickHouseError.
+        """
         added = set(partitions)
         if not added:
             return
         self.revoke(topic, added)
         self._settle(topic, added)
-        self._points |= resume_points(self._writer.client, topic, added)
+        self._points |= self._writer.ask(lambda client: resume_points(client, topic, added))
         self._owned |= {(topic, partition) for partition in added}
 
     def revoke(self, topic: str, partitions: Iterable[int]) -> None:
@@ -143,16 +146,22 @@ class ExactlyOnceWriter:
         while running := self._running(names):
             if self._clock() >= deadline:
                 for query_id in running:
-                    self._writer.client.command(
-                        "KILL QUERY WHERE query_id = {id:String} SYNC", parameters={"id": query_id}
-                    )
+                    self._kill(query_id)
                 return
             self._sleep(_POLL_S)
 
+    def _kill(self, query_id: str) -> None:
+        kill = "KILL QUERY WHERE query_id = {id:String} SYNC"
+        self._writer.ask(lambda client: client.command(kill, parameters={"id": query_id}))
+
     def _running(self, names: set[str]) -> list[str]:
-        client = self._writer.client
-        rows = client.query(_RUNNING, parameters={"mark": LOG_COMMENT}).result_rows
+        rows = self._rows(_RUNNING, {"mark": LOG_COMMENT})
         return [query_id for query_id, comment in rows if names & set(comment.split(" "))]
+
+    def _rows(self, query: str, parameters: dict[str, Any]) -> Sequence[Sequence[Any]]:
+        return self._writer.ask(
+            lambda client: client.query(query, parameters=parameters)
+        ).result_rows
 
     def _verify(self, record: Record, row: tuple[Any, ...]) -> None:
         """Make sure, once per assignment, that a skipped row really is there.
@@ -165,11 +174,10 @@ class ExactlyOnceWriter:
         if (topic, partition) in self._verified:
             return
         fields = dict(zip(FIELD_NAMES, row, strict=True))
-        client = self._writer.client
-        if client.query(_SAME_ROW, parameters=fields).result_rows[0][0] == 0:
+        if self._rows(_SAME_ROW, fields)[0][0] == 0:
             month = month_of(fields["occurred_at_ms"])
             place = {"topic": topic, "partition": partition, "offset": offset, "month": month}
-            others = client.query(_OTHER_ROW, parameters=place).result_rows
+            others = self._rows(_OTHER_ROW, place)
             if others:
                 raise OffsetsRestartedError(
                     f"{topic}[{partition}]@{offset} holds outcome {fields['outcome_id']}, but "

@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from schemas.outcomes import Reason, Status, TokenAction
+from schemas.packed import UNREADABLE
 from schemas.pipeline import Answer
 
 FCM_ERROR: Final = "type.googleapis.com/google.firebase.fcm.v1.FcmError"
@@ -124,7 +125,7 @@ def _accepted(body: bytes) -> Answer:
     """200 is SENT, with no name when the body was lost on the way, unless it is not FCM's."""
     try:
         name = msgspec.json.decode(body)["name"] if body else ""
-    except (msgspec.DecodeError, UnicodeDecodeError, LookupError, TypeError):
+    except (*UNREADABLE, LookupError, TypeError):
         name = None
     if isinstance(name, str):
         return Answer(Status.SENT, Reason.ACCEPTED, provider_status=200, provider_id=name)
@@ -160,7 +161,7 @@ def _parse(body: bytes) -> _Error:
     """Read the error defensively: a front end may send HTML, an array or half of a body."""
     try:
         parsed = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except UNREADABLE:
         return _Error()
     error = parsed.get("error") if isinstance(parsed, dict) else None
     if not isinstance(error, dict):

@@ -116,7 +116,9 @@ class HttpPool:
             lane = await self._wait_for_lane(host)
         answered = broken = False
         try:
-            request = lane.client.post(url).headers(headers).body_bytes(body).build_streamed()
+            building = lane.client.post(url).headers(headers).body_bytes(body)
+            # Else the body is read before the status can be seen, and its loss hides that.
+            request = building.streamed_read_buffer_limit(0).build_streamed()
             async with request as response:
                 answered = True
                 return await self._read(response)

@@ -9,6 +9,7 @@ from typing import Annotated, Any, NamedTuple
 
 import msgspec
 
+from schemas.packed import UNREADABLE, fault_of
 from schemas.pipeline import Outcome
 
 Record = tuple[str, int, int, bytes]
@@ -97,11 +98,14 @@ def decode(records: Sequence[Record], bad: list[BadRecord]) -> Iterator[Slice]:
     """Decode records slice by slice, in order; those that are no outcomes are appended to bad."""
     for start in range(0, len(records), SLICE_ROWS):
         piece = records[start : start + SLICE_ROWS]
-        values = b"".join([record[3] for record in piece])
+        values = [record[3] for record in piece]
+        if not all(values):  # beside an empty one, two in one value would pass as one each
+            yield _decode_singly(piece, bad)
+            continue
         try:
             # One msgpack array (0xdd: its length in 32 bits) around what are whole arrays already.
-            rows = _SLICE_DECODER.decode(struct.pack(">BI", 0xDD, len(piece)) + values)
-        except msgspec.DecodeError:
+            rows = _SLICE_DECODER.decode(b"".join([struct.pack(">BI", 0xDD, len(piece)), *values]))
+        except UNREADABLE:
             yield _decode_singly(piece, bad)
         else:
             yield Slice(piece, rows)
@@ -113,8 +117,8 @@ def _decode_singly(piece: Sequence[Record], bad: list[BadRecord]) -> Slice:
     for record in piece:
         try:
             rows.append(msgspec.structs.astuple(_ROW_DECODER.decode(record[3])))
-        except msgspec.DecodeError as error:
-            bad.append(BadRecord(record[0], record[1], record[2], str(error)))
+        except UNREADABLE as error:
+            bad.append(BadRecord(record[0], record[1], record[2], fault_of(error)))
         else:
             kept.append(record)
     return Slice(kept, rows)

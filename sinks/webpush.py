@@ -186,14 +186,17 @@ class WebPushSink:
             allowed=any(matches_host(host, pattern) for pattern in self._allowed_hosts),
         )
 
-    def _dead(self, text: str) -> Answer:
-        """Refuse a subscription that no push service and no browser could use."""
+    @staticmethod
+    def _dead(text: str) -> Answer:
+        """Refuse a subscription that no push service and no browser could use.
+
+        No time: it is dead as it was registered, and the device may have registered anew since.
+        """
         return Answer(
             Status.FAILED,
             Reason.TOKEN_INVALID,
             provider_reason=text,
             token_action=TokenAction.DELETE,
-            token_invalid_at_ms=int(self._now() * 1000),
         )
 
 

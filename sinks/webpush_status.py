@@ -15,6 +15,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from schemas.outcomes import Reason, Status, TokenAction
+from schemas.packed import UNREADABLE
 from schemas.pipeline import Answer
 from sinks.retry_after import parse_retry_after
 
@@ -243,7 +244,7 @@ def read(vendor: Vendor, headers: Mapping[str, str], body: bytes) -> Said:
 def _json(body: bytes) -> dict[str, Any]:
     try:
         parsed = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except UNREADABLE:
         return {}
     return parsed if isinstance(parsed, dict) else {}
 

@@ -8,7 +8,8 @@ what these save on.
 
 from state.redis_client import Script
 
-# ZADD NX tells a replay by itself, so only a refusal has to look for the message.
+# ZADD NX tells a replay by itself, so only a refusal has to look for the message. A replay moves
+# the message to the time at which it is let through again.
 EXACT = Script(
     "exact caps",
     """
@@ -23,15 +24,23 @@ local function used_up(at, limits)
   end
 end
 
+local function again(at, id, rule)
+  for n = at + 1, at + rule[1] do
+    call('ZADD', KEYS[n], 'XX', 'GT', now, id)
+    call('PEXPIRE', KEYS[n], rule[2])
+  end
+  return -1
+end
+
 local function ask(at, id, rule)
   local names, kept = rule[1], rule[2]
   local answer = used_up(at, rule[3])
   for n = at + 1, at + names do
     local key = KEYS[n]
     if answer then
-      if call('ZSCORE', key, id) then return -1 end
+      if call('ZSCORE', key, id) then return again(at, id, rule) end
     else
-      if call('ZADD', key, 'NX', now, id) == 0 then return -1 end
+      if call('ZADD', key, 'NX', now, id) == 0 then return again(at, id, rule) end
       call('ZREMRANGEBYSCORE', key, '-inf', now - kept)
       call('PEXPIRE', key, kept)
     end

@@ -59,7 +59,9 @@ class Caps(Protocol):
         so asked again it is judged again. A check without limits is admitted.
 
         Exact: one sorted set per user and name, the member is the message id, the score its
-        time. Memory: what was admitted in the longest window or REPLAY_MS.
+        time. What is admitted again counts from then on, as that is when it goes out; so a limit
+        also holds over a replay that comes within its window. Memory: what was admitted in the
+        longest window or REPLAY_MS.
         In sub-windows (exact=False): counts per 1/SUBWINDOWS of a window; a part that is only
         partly inside counts in full, so a cap is never exceeded but may hold up to
         window_ms/SUBWINDOWS too long. A message counts towards the windows of its own check only.

@@ -1,5 +1,7 @@
 """What can go wrong between a flow and Redis."""
 
+from state.redis_errors import code_of
+
 
 class StateError(Exception):
     """Anything that state/ raises on purpose, apart from ValueError for wrong arguments."""
@@ -8,14 +10,15 @@ class StateError(Exception):
 class StateUnavailableError(StateError):
     """Redis did not answer, or cannot serve now (loading, failing over, full, cluster down).
 
-    what: the operation. where: host and port or socket, without credentials. Whether a write
-    took effect is unknown; every operation in state/ may be repeated.
+    what: the operation. where: host and port or socket, without credentials. cause: the client's
+    error. Whether a write took effect is unknown; every operation in state/ may be repeated.
     """
 
     def __init__(self, what: str, where: str, cause: Exception) -> None:
-        super().__init__(f"{what} failed at {where}: {type(cause).__name__}: {cause}")
+        super().__init__(f"{what} failed at {where}: {code_of(cause)}: {cause}")
         self.what = what
         self.where = where
+        self.cause = cause
 
 
 class StateConflictError(StateError):

@@ -13,6 +13,8 @@ A user's keys carry `{tenant:shard}`, so profile, segments and caps of a user me
     {tenant:segments}                       names of the tenant's segments
     {rate:<key>}                            token bucket
     {ledger:<group>}                        high-water marks of a consumer group
+    {pruning:<tenant>/<app>/<platform>}     answers about a credential's tokens, counted by time
+    {pruning}                               credentials whose tokens are not pruned now
 """
 
 from collections.abc import Sequence
@@ -114,3 +116,22 @@ def ledger_key(group: str) -> str:
     if not group or "{" in group or "}" in group:
         raise ValueError(f"group {group!r}: needs at least one character, without braces")
     return f"{{ledger:{group}}}"
+
+
+PRUNING_FROZEN = "{pruning}"
+"""Where the credentials are whose dead tokens nobody believes for now."""
+
+
+def pruning_key(tenant: str, app: str, platform: str) -> str:
+    """Where the answers about a credential's tokens are counted. Raises ValueError as rate_key."""
+    name = pruning_field(tenant, app, platform)
+    if "{" in name or "}" in name:
+        raise ValueError(f"credential {name!r}: must not have braces")
+    return f"{{pruning:{name}}}"
+
+
+def pruning_field(tenant: str, app: str, platform: str) -> str:
+    """Give a credential's field of PRUNING_FROZEN. Raises ValueError when a part is missing."""
+    if not tenant or not app or not platform:
+        raise ValueError(f"credential {tenant}/{app}/{platform}: needs tenant, app and platform")
+    return f"{tenant}/{app}/{platform}"

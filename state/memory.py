@@ -10,6 +10,7 @@ import msgspec
 from schemas.segments import Expression
 from state import keys
 from state.dedup import check_seen
+from state.ledger import NotOwnerError
 from state.profiles import Change, Profile, next_version
 from state.segments import EVERYONE
 from state.tokens import Claim, Owner, TokenClaim
@@ -182,26 +183,25 @@ class MemoryLedger:
 
     def __init__(self) -> None:
         self._stored: dict[tuple[str, str, int], int] = {}
+        self._owners: dict[tuple[str, str, int], str] = {}
 
-    def mark_many(self, group: str, marks: Mapping[tuple[str, int], int]) -> None:
+    def claim(
+        self, group: str, topic: str, partitions: Sequence[int], owner: str
+    ) -> dict[int, int]:
         """See Ledger."""
-        for (topic, partition), offset in marks.items():
-            stored = self._stored.get((group, topic, partition), offset)
-            self._stored[group, topic, partition] = max(stored, offset)
-
-    def mark(self, group: str, topic: str, partition: int, offset: int) -> None:
-        """See Ledger."""
-        self.mark_many(group, {(topic, partition): offset})
-
-    def marks(self, group: str, topic: str, partitions: Sequence[int]) -> dict[int, int]:
-        """See Ledger."""
+        for partition in partitions:
+            self._owners[group, topic, partition] = owner
         return {
             partition: self._stored[group, topic, partition]
             for partition in partitions
             if (group, topic, partition) in self._stored
         }
 
-    def forget(self, group: str, marks: Iterable[tuple[str, int]]) -> None:
+    def mark(self, group: str, marks: Mapping[tuple[str, int], int], owner: str) -> None:
         """See Ledger."""
         for topic, partition in marks:
-            self._stored.pop((group, topic, partition), None)
+            if self._owners.setdefault((group, topic, partition), owner) != owner:
+                raise NotOwnerError(f"{topic}:{partition} of group {group} was claimed by another")
+        for (topic, partition), offset in marks.items():
+            stored = self._stored.get((group, topic, partition), offset)
+            self._stored[group, topic, partition] = max(stored, offset)

@@ -7,6 +7,7 @@ import msgspec
 
 from state import keys
 from state.caps import RECENT, REPLAY_MS, SUBWINDOWS, CapCheck, Limits, check_limits
+from state.keys import rate_key
 from state.rates import (
     LONGEST_HOLD_MS,
     MAX_SKEW_MS,
@@ -35,6 +36,10 @@ class _Exact:
         self._times = {m: at for m, at in self._times.items() if at > now_ms - kept_ms}
         self._times[message_id] = now_ms
 
+    def again(self, message_id: str, now_ms: int) -> None:
+        if message_id in self._times:
+            self._times[message_id] = max(now_ms, self._times[message_id])
+
 
 class _InSubwindows:
     """The record of one user and name: counts by window and part, and the latest messages."""
@@ -57,6 +62,9 @@ class _InSubwindows:
             part = now_ms // (window_ms // SUBWINDOWS)
             counts[part] = counts.get(part, 0) + 1
 
+    def again(self, message_id: str, now_ms: int) -> None:
+        """Nothing: the parts do not tell messages apart."""
+
 
 class MemoryCaps:
     """Caps in dicts; see Caps."""
@@ -77,6 +85,8 @@ class MemoryCaps:
     def _admit(self, tenant: str, check: CapCheck, now_ms: int) -> bool | int:
         records = {name: self._record(tenant, check, name) for name, _, _ in check.limits}
         if any(record.knows(check.message_id) for record in records.values()):
+            for record in records.values():
+                record.again(check.message_id, now_ms)
             return True
         for index, (name, limit, window_ms) in enumerate(check.limits):
             if records[name].count(window_ms, now_ms) >= limit:
@@ -125,6 +135,11 @@ class MemoryRates:
         bucket.tokens, bucket.filled_to_ms = tokens - granted, now_ms
         return granted
 
+    def shares(self, keys: Sequence[str], now_ms: int) -> list[float]:
+        """See Rates."""
+        found = [self._buckets.get(rate_key(key)) for key in keys]
+        return [1.0 if bucket is None else bucket.share_at(now_ms) for bucket in found]
+
     def slow_down(self, key: str, retry_after_ms: int, now_ms: int) -> None:
         """See Rates."""
         bucket, now_ms = self._open(key, now_ms)
@@ -136,7 +151,7 @@ class MemoryRates:
 
     def _open(self, key: str, now_ms: int) -> tuple[_Bucket, int]:
         """Give the bucket and the time that holds for it."""
-        bucket = self._buckets.setdefault(keys.rate_key(key), _Bucket(-1, now_ms, 1, now_ms, 0))
+        bucket = self._buckets.setdefault(rate_key(key), _Bucket(-1, now_ms, 1, now_ms, 0))
         if now_ms < bucket.filled_to_ms <= now_ms + MAX_SKEW_MS:
             now_ms = bucket.filled_to_ms
         return bucket, now_ms

@@ -1,9 +1,12 @@
 """Shared rates: a token bucket in Redis, leased in slices, so that no message costs a call."""
 
+from collections.abc import Sequence
 from math import ceil
 from typing import Any, Protocol
 
-from state import keys
+import msgspec
+
+from state.keys import rate_key
 from state.redis_client import Call, RedisClient, Script
 
 MAX_SKEW_MS = 5_000
@@ -32,6 +35,13 @@ class Rates(Protocol):
         Processes' clocks may differ: time never runs backwards here.
         O(1); one round trip. A repeat after a lost answer takes twice: fewer are sent, never
         more. Raises ValueError for rate_per_s or lease_ms not above 0, StateUnavailableError.
+        """
+        ...
+
+    def shares(self, keys: Sequence[str], now_ms: int) -> list[float]:
+        """Give what share of its rate each key has now: 1 unless it was slowed down.
+
+        O(keys); one round trip; changes nothing. Raises StateUnavailableError.
         """
         ...
 
@@ -103,13 +113,27 @@ class RedisRates:
         """See Rates."""
         check_lease(rate_per_s, lease_ms)
         args = (now_ms, float(rate_per_s), want, lease_ms)
-        granted: int = self._client.call([Call(_LEASE, [keys.rate_key(key)], args)])[0]
+        granted: int = self._client.call([Call(_LEASE, [rate_key(key)], args)])[0]
         return granted
+
+    def shares(self, keys: Sequence[str], now_ms: int) -> list[float]:
+        """See Rates."""
+        where = [rate_key(key) for key in keys]
+        found = self._client.get_all(where, where)
+        return [1.0 if blob is None else _share_of(_read(blob), now_ms) for blob in found]
 
     def slow_down(self, key: str, retry_after_ms: int, now_ms: int) -> None:
         """See Rates."""
         hold_ms = min(max(0, retry_after_ms), LONGEST_HOLD_MS)
-        self._client.call([Call(_SLOW_DOWN, [keys.rate_key(key)], (now_ms, hold_ms))])
+        self._client.call([Call(_SLOW_DOWN, [rate_key(key)], (now_ms, hold_ms))])
+
+
+_read = msgspec.msgpack.Decoder(tuple[float, float, float, float, float]).decode
+
+
+def _share_of(bucket: tuple[float, float, float, float, float], now_ms: int) -> float:
+    """As the scripts do: {tokens, filled to, share, share as of, held until}."""
+    return min(1.0, bucket[2] + max(0.0, now_ms - bucket[3]) / RECOVERY_MS)
 
 
 def check_lease(rate_per_s: float, lease_ms: int) -> None:

@@ -8,30 +8,14 @@ from urllib.parse import urlsplit
 
 import redis
 from redis.backoff import ExponentialWithJitterBackoff
-from redis.exceptions import (
-    BusyLoadingError,
-    ClusterError,
-    NoScriptError,
-    OutOfMemoryError,
-    ReadOnlyError,
-    RedisClusterException,
-    TryAgainError,
-)
+from redis.exceptions import NoScriptError, RedisClusterException
 from redis.retry import Retry
 
 from state.errors import StateUnavailableError
+from state.patience import FAIL_FAST, Patience
+from state.redis_errors import is_demoted, is_passing, is_unavailable
 
-_UNAVAILABLE = (
-    redis.ConnectionError,
-    redis.TimeoutError,
-    BusyLoadingError,
-    ClusterError,
-    RedisClusterException,
-    OutOfMemoryError,
-    ReadOnlyError,
-    TryAgainError,
-    OSError,
-)
+STORE = "redis"
 
 Value = str | bytes | int | float
 Command = Sequence[Value]
@@ -71,8 +55,9 @@ class RedisClient:
 
     url: redis://, rediss:// or unix://. cluster: the url is a node of a Redis Cluster.
     timeout_s: for each answer. connect_timeout_s: for each connection. retries: repeats after a
-    connection failure, with jittered waits of 10 to 200 ms. So the longest wait of one call is
+    connection failure, with jittered waits of 10 to 200 ms. So the longest wait of one attempt is
     about (retries + 1) * (timeout_s + connect_timeout_s).
+    patience: repeats a call while Redis cannot serve; all that state/ calls may be repeated.
     Raises ValueError for a url that names no server.
     """
 
@@ -85,6 +70,7 @@ class RedisClient:
         connect_timeout_s: float = 1.0,
         retries: int = 2,
         max_connections: int = 64,
+        patience: Patience = FAIL_FAST,
     ) -> None:
         parts = urlsplit(url)
         if parts.scheme not in {"redis", "rediss", "unix"} or not (parts.hostname or parts.path):
@@ -92,19 +78,24 @@ class RedisClient:
         self.clustered = cluster
         self.where = f"{parts.hostname}:{parts.port or 6379}" if parts.hostname else parts.path
         self._url = url
+        self._patience = patience
+        # A silent server is left to the patience, if there is any: it looks between two attempts
+        # whether the flow is to stop.
+        silence = () if patience.limit_s else (redis.TimeoutError,)
+        backoff = ExponentialWithJitterBackoff(base=0.01, cap=0.2)
         self._options: dict[str, Any] = {
             "protocol": 2,
             "socket_timeout": timeout_s,
             "socket_connect_timeout": connect_timeout_s,
             "max_connections": max_connections,
-            "retry": Retry(ExponentialWithJitterBackoff(base=0.01, cap=0.2), retries),
+            "retry": Retry(backoff, retries, (redis.ConnectionError, *silence)),
         }
         self._lock = Lock()
         self._connected: Any = None
 
     def run(self, *command: Value) -> Any:
         """Run one command in one round trip and give its raw answer."""
-        return self._guard(str(command[0]), lambda: self._redis().execute_command(*command))
+        return self._patiently(lambda: self._run(*command))
 
     def run_many(self, commands: Sequence[Command]) -> list[Any]:
         """Run commands in one round trip (one per node when clustered); answers in order.
@@ -115,26 +106,13 @@ class RedisClient:
             return []
         if len(commands) == 1:
             return [self.run(*commands[0])]
-        answers = self._pipeline(commands)
-        for answer in answers:
-            if isinstance(answer, Exception):
-                raise self._translated(f"{len(commands)} commands", answer)
-        return answers
+        return self._patiently(lambda: self._run_many(commands))
 
     def call(self, calls: Sequence[Call]) -> list[Any]:
         """Call scripts in one round trip, as run_many; a server that lacks one gets its text."""
         if not calls:
             return []
-        what = calls[0].script.name
-        answers = self._pipeline([c.command(by_hash=True) for c in calls], what=what)
-        for index, answer in enumerate(answers):
-            if isinstance(answer, NoScriptError):
-                command = calls[index].command(by_hash=False)
-                answers[index] = self._pipeline([command], what=what)[0]
-        for answer in answers:
-            if isinstance(answer, Exception):
-                raise self._translated(what, answer)
-        return answers
+        return self._patiently(lambda: self._call(calls))
 
     def get_all(self, keys: Sequence[str | bytes], tags: Sequence[Hashable]) -> list[bytes | None]:
         """Read strings: one MGET; when clustered one per tag, in one round trip per node.
@@ -169,6 +147,35 @@ class RedisClient:
                     self._connected = kind.from_url(self._url, **self._options)
         return self._connected
 
+    def _patiently(self, operation: Callable[[], T]) -> T:
+        def attempt() -> T:
+            try:
+                return operation()
+            except StateUnavailableError as error:
+                if is_demoted(error.cause):
+                    self.close()  # so that the next attempt looks up the name again
+                raise
+
+        return self._patience.keep(STORE, attempt, passing=_may_pass)
+
+    def _run(self, *command: Value) -> Any:
+        return self._guard(str(command[0]), lambda: self._redis().execute_command(*command))
+
+    def _run_many(self, commands: Sequence[Command]) -> list[Any]:
+        answers = self._pipeline(commands)
+        self._raise_first(f"{len(commands)} commands", answers)
+        return answers
+
+    def _call(self, calls: Sequence[Call]) -> list[Any]:
+        what = calls[0].script.name
+        answers = self._pipeline([c.command(by_hash=True) for c in calls], what=what)
+        for index, answer in enumerate(answers):
+            if isinstance(answer, NoScriptError):
+                command = calls[index].command(by_hash=False)
+                answers[index] = self._pipeline([command], what=what)[0]
+        self._raise_first(what, answers)
+        return answers
+
     def _pipeline(self, commands: Sequence[Command], *, what: str = "") -> list[Any]:
         def execute() -> list[Any]:
             if len(commands) == 1:
@@ -187,13 +194,21 @@ class RedisClient:
     def _guard(self, what: str, operation: Callable[[], T]) -> T:
         try:
             return operation()
-        except _UNAVAILABLE as error:
+        except (redis.RedisError, RedisClusterException, OSError) as error:
+            if not is_unavailable(error):
+                raise
             raise StateUnavailableError(what, self.where, error) from error
 
-    def _translated(self, what: str, error: Exception) -> Exception:
-        if isinstance(error, _UNAVAILABLE):
-            return StateUnavailableError(what, self.where, error)
-        return error
+    def _raise_first(self, what: str, answers: Sequence[Any]) -> None:
+        for answer in answers:
+            if isinstance(answer, Exception):
+                if not is_unavailable(answer):
+                    raise answer
+                raise StateUnavailableError(what, self.where, answer) from answer
+
+
+def _may_pass(error: Exception) -> bool:
+    return isinstance(error, StateUnavailableError) and is_passing(error.cause)
 
 
 def grouped(tags: Sequence[Hashable]) -> list[list[int]]:

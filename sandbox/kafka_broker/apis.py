@@ -29,7 +29,7 @@ def api_versions(_broker: Broker, request: Request) -> Writer:
 
 
 def answer_versions(request: Request, code: Code) -> Writer:
-    """Answer with the table; also what a client with a newer version of this request gets."""
+    """Answer with the table, or, to a client from the future, with what it can ask (KIP-511)."""
     reply = request.reply()
     reply.i16(code)
 
@@ -39,7 +39,8 @@ def answer_versions(request: Request, code: Code) -> Writer:
         reply.i16(api.lowest)
         reply.i16(api.highest)
 
-    reply.structs(list(APIS.items()), spoken)
+    told = APIS.items() if code is Code.NONE else [(API_VERSIONS, APIS[API_VERSIONS])]
+    reply.structs(list(told), spoken)
     if request.version >= 1:
         reply.i32(0)
     reply.tags()

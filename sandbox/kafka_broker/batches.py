@@ -62,15 +62,15 @@ def split(records: memoryview, *, max_bytes: int) -> list[tuple[Header, bytearra
     at = 0
     while at < len(records):
         if len(records) - at < _HEADER.size:
-            if len(records) - at > 16 and records[at + 16] < 2:
-                raise KafkaError(Code.UNSUPPORTED_FOR_MESSAGE_FORMAT, "format 2 only")
-            raise KafkaError(Code.CORRUPT_MESSAGE, "a batch shorter than its header")
+            raise KafkaError(Code.INVALID_RECORD, "a batch shorter than its header")
         header = Header._make(_HEADER.unpack_from(records, at))
         if header.magic != 2:
-            raise KafkaError(Code.UNSUPPORTED_FOR_MESSAGE_FORMAT, "format 2 only")
+            raise KafkaError(Code.INVALID_RECORD, "format 2 only")
         end = at + _SIZE_FIELDS_BYTES + header.length
-        if end > len(records) or end - at < _HEADER.size:
-            raise KafkaError(Code.CORRUPT_MESSAGE, "a batch of another length than it says")
+        if end > len(records):
+            raise KafkaError(Code.INVALID_RECORD, "a batch longer than what came")
+        if end - at < _HEADER.size:
+            raise KafkaError(Code.CORRUPT_MESSAGE, "a batch too short for its header")
         if end - at > max_bytes:
             raise KafkaError(Code.MESSAGE_TOO_LARGE, f"a batch of {end - at} bytes")
         if header.records < 1 or header.last_offset_delta != header.records - 1:

@@ -18,6 +18,7 @@ from tests.bench import (
     report,
     route,
     sink_benches,
+    timers_wheel,
 )
 from tests.bench.result import Measure, Plan, Result
 
@@ -31,6 +32,7 @@ BENCHES: Mapping[str, Measure] = {
     "exactly_once": exactly_once.measure,
     "idle_latency_critical": idle_latency.measure,
     "backlog_rss": backlog.measure,
+    "timers": timers_wheel.measure,
 }
 
 

@@ -15,9 +15,10 @@ import bytewax.operators as op
 from bytewax.dataflow import Dataflow
 from bytewax.testing import run_main
 
-from flows.checkpoint import Checkpoint, Committer, KafkaFlush, KafkaTransaction
+from flows.checkpoint import Checkpoint, Committer, KafkaFlush
 from flows.kafka import KafkaSink, KafkaSource
 from flows.lanes import LanePlan, Lanes
+from flows.transaction import KafkaTransaction
 from operators.steps import apply, to_process
 from schemas.stream import Message, Record
 

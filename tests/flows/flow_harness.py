@@ -1,15 +1,20 @@
-"""Runs real flows in this process on the embedded stores, and makes them crash where asked."""
+"""Runs real flows in this process on the stores, and makes them crash where asked."""
 
+import time
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from threading import Event
+from typing import Any, NamedTuple
 
 import msgspec
 import pytest
+import redis
 import yaml
 from bytewax.errors import BytewaxRuntimeError
 from bytewax.testing import run_main
 from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
 
 from flows.checkpoint import Committer, produce
 from flows.compose import build_process
@@ -21,6 +26,7 @@ from schemas.settings import Settings, load_settings
 from schemas.stream import Record
 
 PARTITIONS = 4
+ASK_TIMEOUT_S = 30.0
 QUIET_TURNS = 40
 QUIET_LOGS = {"log_level": 0}  # a crashed flow leaves clients behind that miss the broker
 TENANT = {
@@ -64,18 +70,54 @@ class Crashing:
         self._inner.abort()
 
 
-class Stores:
-    """A broker and a Valkey of one test's own."""
+class RealServers(NamedTuple):
+    """Addresses of servers that outlive a test."""
 
-    def __init__(self, directory: Path) -> None:
-        self._broker = EmbeddedBroker(directory / "kafka")
-        self._valkey = EmbeddedValkey(directory / "redis")
+    bootstrap: str
+    redis_url: str
+
+    def clear(self) -> None:
+        """Remove all topics and keys, and wait until they are gone."""
+        with redis.Redis.from_url(self.redis_url) as client:
+            client.flushall()
+        admin = AdminClient({"bootstrap.servers": self.bootstrap, **QUIET_LOGS})
+
+        def topics() -> list[str]:
+            there = admin.list_topics(timeout=ASK_TIMEOUT_S).topics
+            return [name for name in there if not name.startswith("__")]
+
+        if left := topics():
+            for future in admin.delete_topics(left).values():
+                future.result(ASK_TIMEOUT_S)
+        deadline, poll = time.monotonic() + ASK_TIMEOUT_S, Event()
+        while left := topics():
+            assert time.monotonic() < deadline, left
+            poll.wait(0.02)
+
+
+class Stores:
+    """A broker and a Valkey of one test's own, or real servers that it finds empty.
+
+    real: addresses of a Kafka and a Redis that several tests use in turn.
+    """
+
+    def __init__(self, directory: Path, *, real: RealServers | None = None) -> None:
+        self._real = real
         self._tenants = directory / "tenants"
         self._tenants.mkdir()
         (self._tenants / "acme.yaml").write_text(yaml.safe_dump(TENANT))
-        self.bootstrap = self._broker.start()
-        self.redis_url = self._valkey.start()
-        create_topics(self.kafka, partitions=PARTITIONS, timer_slots=8, replicas=1)
+        self._names: dict[str, str] = {}
+        if real is None:
+            self._broker = EmbeddedBroker(directory / "kafka")
+            self._valkey = EmbeddedValkey(directory / "redis")
+            self.bootstrap, self.redis_url = self._broker.start(), self._valkey.start()
+        else:
+            self.bootstrap, self.redis_url = real
+            # Groups and transactions of earlier tests stay behind, topics and keys do not.
+            prefix = f"clarion-{uuid.uuid4().hex[:12]}"
+            self._names = {"group_prefix": prefix, "transactional_id_prefix": prefix}
+            real.clear()
+        create_topics(self.kafka, partitions=PARTITIONS, timer_slots=16, replicas=1)
         self.producer = Producer(self.kafka)
 
     @property
@@ -87,12 +129,13 @@ class Stores:
             kafka={
                 "bootstrap": self.bootstrap,
                 "options": {key: str(v) for key, v in QUIET_LOGS.items()},
+                **self._names,
             },
             redis={"url": self.redis_url},
             tenants_dir=self._tenants,
             # Small steps, so that every run has several epochs to crash in.
             flow={"epoch_ms": 5, "batch_size": 10, "in_flight": 10},
-            timers={"slots": 8, "slot_s": 0.5},
+            timers={"slots": 16, "slot_s": 0.5},
             **more,
         )
 
@@ -130,14 +173,21 @@ class Stores:
         return [decode(value) for value in self.read(topic)]
 
     def stop(self) -> None:
-        self._valkey.stop()
-        self._broker.stop()
+        if self._real is None:
+            self._valkey.stop()
+            self._broker.stop()
 
 
 @pytest.fixture
-def stores(tmp_path: Path) -> Iterator[Stores]:
+def stores(
+    tmp_path: Path, request: pytest.FixtureRequest, *, real_servers: bool
+) -> Iterator[Stores]:
     """Give fresh stores with all topics."""
-    made = Stores(tmp_path)
+    real = None
+    if real_servers:
+        addresses = (request.getfixturevalue(name) for name in ("bootstrap", "redis_url"))
+        real = RealServers(*addresses)
+    made = Stores(tmp_path, real=real)
     yield made
     made.stop()
 

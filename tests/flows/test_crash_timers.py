@@ -13,9 +13,10 @@ from schemas.topics import CHUNKS, DEAD_TIMERS, TIMERS
 TARGET = CHUNKS["high"]
 
 
-def _timer(stores: Stores, name: str, due_at_ms: int) -> Record:
+def _timer(stores: Stores, name: str, due_at_ms: int, made_at_ms: int | None = None) -> Record:
     wheel = wheel_of(stores.settings())
-    return wheel.record(Timer(name, due_at_ms, TARGET, b"k", name.encode()))
+    timer = Timer(name, due_at_ms, TARGET, b"k", name.encode())
+    return wheel.record(timer, wall_ms() if made_at_ms is None else made_at_ms)
 
 
 def test_each_timer_fires_once_over_crashes(stores: Stores) -> None:
@@ -28,11 +29,12 @@ def test_each_timer_fires_once_over_crashes(stores: Stores) -> None:
     assert Counter(stores.read(TARGET)) == Counter(name.encode() for name in names)
 
 
-def test_a_timer_beyond_one_lap_goes_round_and_fires_in_time(stores: Stores) -> None:
-    """A timer due after a whole lap of 4 seconds waits, and is not fired with its slot's first."""
-    now = wall_ms()
-    late = now + 4_700
-    stores.put([_timer(stores, "soon", late - 4_000), _timer(stores, "late", late)])
+def test_a_timer_beyond_a_lap_moves_to_its_slot_and_fires_in_time(stores: Stores) -> None:
+    """A timer of a far slot fires neither with those of near ones nor late."""
+    late = wall_ms() + 4_700
+    far = _timer(stores, "late", late)
+    assert wheel_of(stores.settings()).is_far(far.partition)
+    stores.put([_timer(stores, "soon", late - 4_000), far])
     fired_at: dict[bytes, int] = {}
 
     def both_fired() -> bool:
@@ -46,10 +48,16 @@ def test_a_timer_beyond_one_lap_goes_round_and_fires_in_time(stores: Stores) -> 
 
 
 def test_a_slot_missed_while_down_is_read_at_once(stores: Stores) -> None:
-    """A timer whose slot passed before the flow started fires without waiting for the next lap."""
-    stores.put([_timer(stores, "missed", wall_ms() - 3_300)])
-    Runner(stores.settings(), "timers").run(until=lambda: bool(stores.read(TARGET)))
-    assert stores.read(TARGET) == [b"missed"]
+    """And again in its turn, for what was left there."""
+    now = wall_ms()
+    lap_ms = 6_000
+    missed = _timer(stores, "missed", now - 3_300, made_at_ms=now - 3_300)
+    ahead = _timer(stores, "ahead", now - 3_300 + lap_ms)
+    assert missed.partition == ahead.partition
+    stores.put([missed, ahead])
+    Runner(stores.settings(), "timers").run(until=lambda: len(stores.read(TARGET)) == 2)
+    assert stores.read(TARGET) == [b"missed", b"ahead"]
+    assert wall_ms() >= now - 3_300 + lap_ms
 
 
 def test_what_is_no_timer_becomes_a_dead_letter(stores: Stores) -> None:

@@ -26,9 +26,7 @@ def test_killed_while_inserting_the_rows_are_all_there_once(
 
     def writer(port: int) -> ExactlyOnceWriter:
         there = ClickHouseSettings(port=port)
-        return ExactlyOnceWriter(
-            ClickHouseWriter(client_factory=lambda: connect(there), attempts=1)
-        )
+        return ExactlyOnceWriter(ClickHouseWriter(client_factory=lambda: connect(there)))
 
     under_way = threading.Event()
 
@@ -80,7 +78,7 @@ def test_a_predecessors_insert_is_ended_when_it_takes_too_long(
         "CREATE MATERIALIZED VIEW gated TO seen AS "
         "SELECT sleepEachRow(0.05) AS id FROM outcomes WHERE kafka_partition = 1"
     )
-    slow = ExactlyOnceWriter(ClickHouseWriter(client_factory=connect_here, attempts=1))
+    slow = ExactlyOnceWriter(ClickHouseWriter(client_factory=connect_here))
     slow.assign(TOPIC, [1])
     ended: list[str] = []
 

@@ -5,6 +5,7 @@ from typing import Any
 import msgspec
 import pytest
 from clickhouse_connect.driver.client import Client
+from clickhouse_connect.driver.exceptions import DatabaseError, OperationalError
 
 from schemas.pipeline import Outcome
 from sinks.clickhouse import ClickHouseSettings, ClickHouseWriter, InsertError, connect
@@ -17,6 +18,7 @@ from sinks.clickhouse_once import (
 from sinks.clickhouse_views import find_drift, rebuild
 from sinks.outcome_blocks import Block
 from sinks.outcome_rows import BadRecordError, Record
+from state.patience import FAIL_FAST, Patience
 from tests.contract.clickhouse.outcome_log import MONTH_END_MS, TOPIC, record
 
 
@@ -47,9 +49,11 @@ def start(connect_here: Callable[[], Client], client: Client) -> Callable[..., E
     """Start a writer as a new process would: nothing known but what ClickHouse says."""
     assert client.database
 
-    def start_writer(blocks: int | None = None) -> ExactlyOnceWriter:
+    def start_writer(
+        blocks: int | None = None, patience: Patience = FAIL_FAST
+    ) -> ExactlyOnceWriter:
         inner = (
-            ClickHouseWriter(client_factory=connect_here)
+            ClickHouseWriter(client_factory=connect_here, patience=patience)
             if blocks is None
             else CrashingWriter(connect_here, blocks=blocks)
         )
@@ -187,7 +191,7 @@ def test_a_lost_answer_is_repeated_without_doubling(
                     inner.raw_insert(*args, **options)
                     if outer.lost == 0:
                         outer.lost = 1
-                        inner.command("SELECT throwIf(1)")
+                        raise OperationalError("the connection broke before the answer came")
 
                 def query(self, *args: Any, **options: Any) -> Any:
                     return inner.query(*args, **options)
@@ -195,11 +199,11 @@ def test_a_lost_answer_is_repeated_without_doubling(
             return Once()
 
     waits: list[float] = []
-    deaf = Deaf(client_factory=connect_here, sleep=waits.append)
+    deaf = Deaf(client_factory=connect_here, patience=Patience(sleep=waits.append))
     writer = ExactlyOnceWriter(deaf)
     writer.assign(TOPIC, [0])
     assert writer.write([record(0, offset, occurred_at_ms=MONTH_END_MS) for offset in range(50)])
-    assert (deaf.lost, waits) == (1, [0.2])
+    assert (deaf.lost, len(waits)) == (1, 1)
     assert_exactly(client, 50)
 
 
@@ -212,10 +216,11 @@ def test_a_failed_view_is_completed_by_the_next_attempt(start: Any, client: Clie
     )
     client.command(
         "CREATE MATERIALIZED VIEW gated TO seen AS SELECT outcome_id AS id FROM outcomes "
-        "WHERE NOT throwIf((SELECT count() FROM gate) = 0)"
+        "WHERE NOT throwIf((SELECT count() FROM gate) = 0, 'no memory', toInt16(241)) "
+        "SETTINGS allow_custom_error_code_in_throwif = 1"
     )
-    writer = start()
-    writer._writer._sleep = lambda _: client.command("INSERT INTO gate VALUES (1)")
+    opened = Patience(sleep=lambda _: client.command("INSERT INTO gate VALUES (1)"))
+    writer = start(patience=opened)
     assert writer.write([record(0, i, occurred_at_ms=MONTH_END_MS) for i in range(40)]) == 40
     assert client.query("SELECT count() FROM seen").first_row == (40,)
     assert_exactly(client, 40)
@@ -238,19 +243,61 @@ def test_views_that_lack_a_block_are_found_and_rebuilt(start: Any, client: Clien
     assert client.query("SELECT * FROM campaign_funnel").result_rows == before
 
 
-def test_attempts_end(client: Client, settings: ClickHouseSettings) -> None:
-    """A block that never goes in raises, naming it, and the next process inserts it."""
+def test_a_refusal_ends_at_once(client: Client, settings: ClickHouseSettings) -> None:
+    """Waiting would not help: it raises, naming the block, and the next process inserts it."""
     waits: list[float] = []
-    elsewhere = msgspec.structs.replace(settings, database="default")
+    elsewhere = msgspec.structs.replace(settings, database="default")  # without tables
     inner = ClickHouseWriter(
-        client_factory=lambda: connect(elsewhere), attempts=3, sleep=waits.append
+        client_factory=lambda: connect(elsewhere), patience=Patience(sleep=waits.append)
     )
     prepared = ExactlyOnceWriter(inner)
     prepared._owned = {(TOPIC, 0)}
-    with pytest.raises(InsertError, match=rf"1 outcomes of 2026\d\d \({TOPIC}\[0\]@0-0\) after 3"):
+    with pytest.raises(
+        InsertError, match=rf"1 outcomes of 2026\d\d \({TOPIC}\[0\]@0-0\): .*code: 60"
+    ):
         prepared.write([record(0, 0)])
-    assert waits == [0.2, 0.4]
+    assert waits == []
     assert client.query("SELECT count() FROM outcomes").first_row == (0,)
+
+
+def test_an_outage_is_waited_out_and_nothing_is_doubled(
+    client: Client, connect_here: Callable[[], Client]
+) -> None:
+    """The server is away, full, then read-only: the rows go in afterwards, once."""
+    troubles: list[Exception] = [
+        OperationalError("Error executing HTTP request: connection refused"),
+        DatabaseError("DB::Exception", code=252),
+        DatabaseError("DB::Exception", code=164),
+    ]
+
+    def connect_with_trouble() -> Client:
+        if troubles:
+            raise troubles.pop(0)
+        return connect_here()
+
+    told: list[str] = []
+
+    class Told:
+        def began(self, store: str, why: str) -> None:
+            told.append(f"{store} {why}")
+
+        def goes_on(self, store: str, why: str) -> None:
+            told.append(f"{store} {why}")
+
+        def ended(self, store: str, *, answered: bool) -> None:
+            told.append(f"{store} {answered}")
+
+    patience = Patience(sleep=lambda _: None, watch=Told())
+    writer = ExactlyOnceWriter(
+        ClickHouseWriter(client_factory=connect_with_trouble, patience=patience)
+    )
+    writer.assign(TOPIC, [0])
+    assert (
+        writer.write([record(0, offset, occurred_at_ms=MONTH_END_MS) for offset in range(5)]) == 5
+    )
+    assert [line.split()[0] for line in told] == ["clickhouse"] * 4
+    assert told[-1] == "clickhouse True"
+    assert_exactly(client, 5)
 
 
 def test_a_topic_made_again_is_noticed(start: Any, client: Client) -> None:

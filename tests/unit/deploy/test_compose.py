@@ -190,7 +190,7 @@ def test_the_health_check_of_flows_tells_sick_from_well() -> None:
     """The command of the file, run against a real health server."""
     now_s = 0.0
     health = Health("compose", lambda: 0, monotonic=lambda: now_s)
-    server = HealthServer(health, {}, host="127.0.0.1", port=0)
+    server = HealthServer(health, list, host="127.0.0.1", port=0)
     server.start()
     test = next(iter(RUNNING.values()))["healthcheck"]["test"]
     command = [sys.executable, "-c", test[-1].replace(":9464/", f":{server.port}/")]

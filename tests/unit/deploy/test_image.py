@@ -94,7 +94,7 @@ def test_the_images_health_check_tells_sick_from_well() -> None:
     """It asks the port that the settings name; run here against a real health server."""
     now_s = 0.0
     health = Health("image", lambda: 0, monotonic=lambda: now_s)
-    server = HealthServer(health, {}, host="127.0.0.1", port=0)
+    server = HealthServer(health, list, host="127.0.0.1", port=0)
     server.start()
     command = json.loads(re.findall(r"CMD (\[.*\])", _stage("runtime"))[0])
     environment = {**os.environ, "CLARION_OBSERVABILITY__METRICS_PORT": str(server.port)}

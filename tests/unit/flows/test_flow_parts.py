@@ -40,10 +40,17 @@ def test_the_timers_topic_has_a_partition_per_slot() -> None:
     assert {one.replication_factor for one in found.values()} == {3}
 
 
-@pytest.mark.parametrize("name", ["devices", "users", "preferences"])
+@pytest.mark.parametrize("name", ["devices", "users", "preferences", "tokens.dead"])
 def test_the_registry_keeps_the_last_word(name: str) -> None:
-    """However old."""
-    assert specified()[name].config == {"cleanup.policy": "compact"}
+    """However old, and when Kafka took it."""
+    config = specified()[name].config
+    assert config["cleanup.policy"] == "compact"
+    assert config["message.timestamp.type"] == "LogAppendTime"
+
+
+def test_that_a_user_was_forgotten_is_kept() -> None:
+    """Longer than a day: a rebuild must not bring back devices that nobody unregistered."""
+    assert int(specified()["users"].config["delete.retention.ms"]) > 5 * 365 * 86_400_000
 
 
 def test_positions_are_after_the_last_of_each_partition() -> None:
@@ -79,7 +86,7 @@ def test_a_warped_clock_runs_as_fast_as_told() -> None:
 def test_open_slots_cover_the_longest_transaction(slot_s: float, speed: float, grace: int) -> None:
     """A timer committed late still finds its slot open."""
     clock = ClockSettings(origin_ms=0, wall_origin_ms=0, speed=speed)
-    settings = Settings(timers=TimerSettings(slots=64, slot_s=slot_s), clock=clock)
+    settings = Settings(timers=TimerSettings(slots=128, slot_s=slot_s), clock=clock)
     wheel = wheel_of(settings)
     assert wheel.grace == grace
     assert wheel.grace * wheel.slot_ms >= LONGEST_TRANSACTION_S * 1_000 * speed

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from flows.health import Health, HealthServer, missing_dependencies
+from flows.health import Health, HealthServer
 
 
 class Flow:
@@ -102,15 +102,17 @@ def test_lag_is_asked_once_a_second() -> None:
     assert len(asked) == 4
 
 
-def test_missing_dependencies_are_named_shortly() -> None:
-    """With what they said."""
-
-    def broken() -> None:
-        raise ConnectionError("x" * 500)
-
-    (line,) = missing_dependencies({"redis": lambda: None, "kafka": broken})
-    assert line.startswith("kafka: xxx")
-    assert len(line) == 200
+def test_a_wait_that_is_known_is_no_problem() -> None:
+    """Each failed attempt excuses the flow; from the last one on, its time begins anew."""
+    flow = Flow()
+    flow.waiting = 7
+    flow.turn()
+    for _ in range(200):
+        flow.now_s += 1
+        flow.health.excuse()
+    assert flow.health.problem() == ""
+    flow.now_s += 61
+    assert flow.health.problem() == "the flow has not turned for 61 s"
 
 
 class Served:
@@ -118,14 +120,8 @@ class Served:
 
     def __init__(self) -> None:
         self.flow = Flow()
-        self.down: set[str] = set()
-        self.server = HealthServer(
-            self.flow.health, {"redis": self._ping}, host="127.0.0.1", port=0
-        )
-
-    def _ping(self) -> None:
-        if "redis" in self.down:
-            raise TimeoutError("no answer")
+        self.missing: list[str] = []
+        self.server = HealthServer(self.flow.health, lambda: self.missing, host="127.0.0.1", port=0)
 
     def get(self, path: str) -> tuple[int, str]:
         url = f"http://127.0.0.1:{self.server.port}{path}"
@@ -157,10 +153,10 @@ def test_a_stuck_flow_is_not_alive(served: Served) -> None:
     assert served.get("/healthz") == (503, "the flow has not turned for 61 s")
 
 
-def test_a_dependency_that_is_down_makes_it_unready_but_alive(served: Served) -> None:
+def test_a_store_that_is_missing_makes_it_unready_but_alive(served: Served) -> None:
     """A restart would cure nothing."""
-    served.down.add("redis")
-    assert served.get("/readyz") == (503, "redis: no answer")
+    served.missing = ["clickhouse: no answer for 9 s", "redis: READONLY"]
+    assert served.get("/readyz") == (503, "clickhouse: no answer for 9 s; redis: READONLY")
     assert served.get("/healthz")[0] == 200
 
 

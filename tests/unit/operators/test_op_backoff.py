@@ -1,9 +1,17 @@
 """backoff: when to try again."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from operators.backoff import first_attempt_at_ms, history_line, jitter, retry_at_ms
+from operators.backoff import (
+    after_ms,
+    first_attempt_at_ms,
+    history_line,
+    jitter,
+    replay_line,
+    retry_at_ms,
+)
 from schemas.outcomes import Reason, Status
 from schemas.pipeline import Answer
 from schemas.tenant import RetryPolicy
@@ -13,9 +21,13 @@ POLICY = RetryPolicy(max_attempts=6, base_s=2, cap_s=60, max_elapsed_s=3_600)
 BUSY = Answer(Status.RETRY, Reason.PROVIDER_UNAVAILABLE, 503, "busy")
 
 
+def said(policy: RetryPolicy = POLICY, answer: Answer = BUSY, **changes: object) -> int | Reason:
+    return retry_at_ms(delivery(**changes), answer, policy, NOW_MS)
+
+
 def wait_ms(policy: RetryPolicy = POLICY, answer: Answer = BUSY, **changes: object) -> int | None:
-    due_ms = retry_at_ms(delivery(**changes), answer, policy, NOW_MS)
-    return None if due_ms is None else due_ms - NOW_MS
+    due = said(policy, answer, **changes)
+    return None if isinstance(due, Reason) else due - NOW_MS
 
 
 def asked(retry_after_s: float) -> Answer:
@@ -62,8 +74,17 @@ def test_never_sooner_than_the_provider_asked(attempt: int, after_s: float) -> N
 def test_attempts_are_bounded() -> None:
     """Six are six."""
     assert wait_ms(attempt=5) is not None
-    assert wait_ms(attempt=6) is None
-    assert wait_ms(attempt=7) is None
+    assert said(attempt=6) is Reason.RETRIES_EXHAUSTED
+    assert said(attempt=7) is Reason.RETRIES_EXHAUSTED
+
+
+def test_attempts_before_a_replay_do_not_count() -> None:
+    """Six more, and the wait begins small again."""
+    assert said(attempt=12, attempts_before=6) is Reason.RETRIES_EXHAUSTED
+    assert wait_ms(attempt=11, attempts_before=6) is not None
+    first = wait_ms(attempt=7, attempts_before=6)
+    assert first is not None
+    assert first <= POLICY.base_s * 1_000
 
 
 def test_one_attempt_allowed_is_no_retry() -> None:
@@ -86,7 +107,7 @@ def test_time_held_by_policy_does_not_count() -> None:
 
 def test_the_first_wait_may_be_too_long_at_once() -> None:
     """The provider asks for more than the time allowed."""
-    assert wait_ms(answer=asked(3_601.0)) is None
+    assert said(answer=asked(3_601.0)) is Reason.RETRIES_EXHAUSTED
 
 
 @UNTIMED
@@ -96,6 +117,35 @@ def test_no_attempt_after_expiry(left_ms: int) -> None:
     found = wait_ms(attempt=5, expires_at_ms=NOW_MS + left_ms)
     assert found is None or found < left_ms
     assert (found is None) == (left_ms <= (wait_ms(attempt=5) or 0))
+
+
+def test_a_retry_after_the_expiry_is_expired_not_exhausted() -> None:
+    """Unless it was the last attempt anyway; a wait too long for both is expiry."""
+    soon = NOW_MS + 5_000
+    assert said(answer=asked(5.0), expires_at_ms=soon) is Reason.TTL_EXPIRED
+    assert said(answer=asked(9_000.0), expires_at_ms=soon) is Reason.TTL_EXPIRED
+    assert said(attempt=6, expires_at_ms=NOW_MS + 1) is Reason.RETRIES_EXHAUSTED
+
+
+def test_time_before_a_replay_does_not_count() -> None:
+    """The history tells that it was replayed; what lies before that is another life."""
+    old = f"{NOW_MS - 86_400_000} attempt 6: retry throttled 429"
+    again = replay_line(NOW_MS - 60_000, "ann@ops")
+    late = f"{NOW_MS - 3_600_000} attempt 7: retry throttled 429"
+    assert first_attempt_at_ms(delivery(history=(old, again)), NOW_MS) == NOW_MS
+    lives = {"attempt": 8, "attempts_before": 6}
+    assert wait_ms(history=(old, again), **lives) is not None
+    assert said(history=(old, again, late), **lives) is Reason.RETRIES_EXHAUSTED
+    assert said(history=(old,), **lives) is Reason.RETRIES_EXHAUSTED
+
+
+@pytest.mark.parametrize(
+    ("after_s", "found_ms"), [(None, 1), (0.0, 1), (0.0001, 1), (2.5004, 2501)]
+)
+def test_a_wait_is_never_shorter_than_asked(after_s: float | None, found_ms: int) -> None:
+    """Rounded up to whole milliseconds, and never at once."""
+    answer = Answer(Status.DEFERRED, Reason.CIRCUIT_OPEN, retry_after_s=after_s)
+    assert after_ms(answer, NOW_MS) - NOW_MS == found_ms
 
 
 def test_a_history_line_can_be_read_back() -> None:

@@ -15,6 +15,7 @@ from tests.unit.operators.builders import (
     NOW_MS,
     FakeMessage,
     event,
+    keyed,
     messages,
     notice,
     only,
@@ -141,6 +142,12 @@ def test_bad_bytes_become_a_dead_letter_with_coordinates() -> None:
     assert (letter.topic, letter.partition, letter.offset) == ("events.normal", 0, 0)
     assert (letter.raw, letter.at_ms) == (b"\x00 no event", NOW_MS)
     assert "not JSON" in letter.error
+
+
+def test_a_dead_letter_keeps_the_key() -> None:
+    """So that a replay lands where the record was."""
+    message = keyed(messages("events.normal", b"?")[0], b"m-1")
+    assert [one.key for one in only(DeadLetter, Decode({})([message], NOW_MS)[1])] == [b"m-1"]
 
 
 def test_bad_bytes_leave_an_outcome() -> None:
@@ -284,3 +291,49 @@ def test_the_wall_clock_time_of_acceptance_is_kept() -> None:
     """Latency is measured from it."""
     (work,), outs = Decode({"acme": tenant()})([FakeMessage(event(), at_ms=123)], NOW_MS)
     assert (work.draft.notice.accepted_at_ms, said(outs)) == (123, [])
+
+
+def replaced(packed: bytes, place: int, by: bytes) -> bytes:
+    """Put raw bytes in the place of one element of a msgpack array."""
+    parts = [encode(part) for part in msgspec.msgpack.decode(packed)]
+    parts[place] = by
+    return b"\xdc" + len(parts).to_bytes(2, "big") + b"".join(parts)
+
+
+@pytest.mark.parametrize(
+    ("raw", "error"),
+    [
+        (chunk(notice=replaced(encode(notice()), 0, b"\xa2\xff\xfe")), "not valid UTF-8"),
+        (replaced(chunk(), 1, b"\x91\xa3\xed\xa0\x80"), "not valid UTF-8"),
+        (
+            chunk(notice=replaced(encode(notice()), 12, b"\x81\xa1a" + b"\x91" * 100_000)),
+            "nested too deeply",
+        ),
+        (chunk(notice=replaced(encode(notice()), 4, encode("x" * 400_000))), "(not shown)"),
+        (chunk(notice=encode(notice(tenant="t" * 300_000))), "longer than any event"),
+        (chunk(shard=4, notice=encode(notice(expression="a"))), "the tenant has 4"),
+    ],
+)
+def test_a_hostile_chunk_is_a_dead_letter_with_a_short_error(raw: bytes, error: str) -> None:
+    """None of these may stop the flow."""
+    works, (letter, outcome) = decode(raw, topic="chunks.low")
+    assert works == []
+    assert error in letter.error
+    assert len(letter.error) < 400
+    assert outcome.detail
+
+
+@pytest.mark.parametrize("at", ["2999-01-01T00:00:00Z", "2026-02-02T02:40:00.001Z"])
+def test_a_producers_clock_that_is_ahead_is_not_believed(at: str) -> None:
+    """Analytics takes no time after 2100, and nothing was made after it was told."""
+    assert one(event(created_at=at)).draft.notice.created_at_ms == NOW_MS
+
+
+def test_content_that_no_chunk_could_carry_is_refused() -> None:
+    """Also when it only becomes large as every locale takes over the link."""
+    link = "https://e.example/" + "u" * 2_000
+    locales = {f"l{a}{b}": {"title": "x"} for a in "abcdefghij" for b in "abcdefghij"}
+    raw = event(content={"title": "x", "url": link, "image": link, "locales": locales})
+    works, (letter, _) = decode(raw)
+    assert (works, len(raw) < 10_000) == ([], True)
+    assert "use at most 262144" in letter.error

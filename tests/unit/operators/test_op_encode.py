@@ -21,7 +21,7 @@ from schemas.pipeline import (
     TokenDeath,
 )
 from schemas.stream import Record, Source
-from tests.unit.operators.builders import NOW_MS, delivery, messages
+from tests.unit.operators.builders import NOW_MS, delivery, keyed, messages
 
 OUTCOME = Outcome("id", NOW_MS, "acme", "m-1", Status.SENT, Reason.ACCEPTED)
 LETTER = DeadLetter("events.low", 1, 2, "bad", b"raw", NOW_MS)
@@ -120,9 +120,10 @@ def test_a_delivery_of_a_release_without_the_newest_fields_is_read() -> None:
 def test_what_is_no_delivery_is_a_dead_letter(raw: bytes | None) -> None:
     """And the others of the batch go on."""
     good = msgspec.msgpack.encode(delivery())
-    pairs, letters = decode_deliveries(messages("x", raw, good), NOW_MS)
+    batch = [keyed(one, b"acme/u1") for one in messages("x", raw, good)]
+    pairs, letters = decode_deliveries(batch, NOW_MS)
     assert [type(pair[0]) for pair in pairs] == [Delivery]
-    assert [(one.offset, one.raw) for one in letters] == [(0, raw or b"")]
+    assert [(one.offset, one.raw, one.key) for one in letters] == [(0, raw or b"", b"acme/u1")]
 
 
 def test_decision_ids_differ_by_everything_decided() -> None:

@@ -141,7 +141,7 @@ def test_critical_is_counted_but_never_held() -> None:
     going, _ = step(batch, NOW_MS)
     assert [d.priority for d in going] == ["critical"] * 3
     assert [n for _, _, n in leases.asked] == [5, 3]
-    assert len(step(some(2, priority=Priority.CRITICAL), NOW_MS)[0]) == 2
+    assert len(step(some(2, start=20, priority=Priority.CRITICAL), NOW_MS)[0]) == 2
 
 
 def test_what_would_expire_in_line_ends_and_takes_no_place() -> None:
@@ -165,6 +165,34 @@ def test_a_replay_makes_the_same_timer_and_outcome_ids() -> None:
     assert runs[0] == runs[1]
 
 
+def test_an_epoch_done_again_finds_its_places() -> None:
+    """The line is no longer for it: who comes next stands where it would have stood."""
+    step, batch = paced(FakeLeases(1), per_second=10.0), some(3)
+    going, first = step(batch, NOW_MS)
+    again, outs = step(batch[1:], NOW_MS + 50)
+    assert ([d.user_id for d in going], again) == (["u0"], [])
+    assert only(Timer, outs) == only(Timer, first)
+    (last,) = only(Timer, step(some(1, start=9), NOW_MS + 50)[1])
+    assert last.due_at_ms == NOW_MS + 301
+
+
+def test_a_place_that_came_meanwhile_is_the_permission_to_go() -> None:
+    """Done again after its time, a delivery goes at once."""
+    step = paced(FakeLeases(), per_second=10.0)
+    step(some(2), NOW_MS)
+    going, outs = step(some(2), NOW_MS + 150)
+    assert [d.user_id for d in going] == ["u0"]
+    assert [t.due_at_ms for t in only(Timer, outs)] == [NOW_MS + 201]
+
+
+def test_places_are_kept_in_bounded_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The oldest go first."""
+    monkeypatch.setattr("operators.pace.PLACES_KEPT", 3)
+    step = paced(FakeLeases(), per_second=10.0)
+    step(some(5), NOW_MS)
+    assert list(step._places) == ["id-2", "id-3", "id-4"]
+
+
 @UNTIMED
 @given(
     st.lists(
@@ -183,14 +211,17 @@ def test_everything_goes_or_waits_and_no_line_is_faster_than_its_rate(
     leases = FakeLeases()
     limits: dict[str, Any] = {"per_second": rate_per_s}
     step = paced(leases, **limits, **({"platforms": {"fcm": rate_per_s}} if rates == 2 else {}))
-    now_ms, lines = NOW_MS, {}
+    now_ms, lines, made = NOW_MS, {}, 0
     for wait_ms, count, grant, priority in batches:
         now_ms += wait_ms
         leases.grants = [grant, grant]
-        going, outs = step(some(count, priority=priority), now_ms)
+        batch = some(count, start=made, priority=priority)
+        made += count
+        going, outs = step(batch, now_ms)
         timers = only(Timer, outs)
         held = [decode(timer.value) for timer in timers]
-        assert sorted(d.user_id for d in (*going, *held)) == [f"u{n}" for n in range(count)]
+        assert {d.user_id for d in (*going, *held)} == {d.user_id for d in batch}
+        assert len(going) + len(held) == count
         assert priority is not Priority.CRITICAL or not held
         for timer, outcome in zip(timers, only(Outcome, outs), strict=True):
             assert timer.due_at_ms > now_ms

@@ -12,6 +12,7 @@ from operators.registration import Change, PreferenceChange, Registration, Remov
 from operators.registry_rows import DeviceRow, UserRow, columns_of
 from schemas.registry import UserPreferences, UserProfile
 from schemas.segments import parse
+from state.errors import StateConflictError
 from state.keys import shard_of
 from state.memory import MemoryProfiles, MemorySegments, MemoryTokens
 from state.profiles import Profile
@@ -273,6 +274,112 @@ def test_an_old_user_record_does_not_change_segments() -> None:
     registry = Registry()
     registry.write(user("u1", 2, "a"), user("u1", 1, "b"))
     assert (registry.members("a"), registry.members("b")) == (["u1"], [])
+
+
+class Rival:
+    """A store of profiles in which someone else writes just before or just after we do."""
+
+    def __init__(self, registry: Registry, changes: list[Change], *, after: bool) -> None:
+        self._registry, self._changes, self._after = registry, changes, after
+
+    def get_many(self, *args: Any) -> Any:
+        return self._registry.profiles.get_many(*args)
+
+    def update_many(self, *args: Any) -> Any:
+        rivals, self._changes = self._changes, []
+        if not self._after:
+            self._registry.write(*rivals)
+        found = self._registry.profiles.update_many(*args)
+        if self._after:
+            self._registry.write(*rivals)
+        return found
+
+
+def write_beside(
+    registry: Registry, rivals: list[Change], *changes: Change, after: bool = False
+) -> None:
+    """Write while someone else, such as a rebuild, writes the same users in between."""
+    stores: dict[str, Any] = {"tokens": registry.tokens, "segments": registry.segments}
+    profiles: Any = Rival(registry, rivals, after=after)
+    WriteProfiles({"acme": tenant()}, profiles=profiles, **stores)(list(changes))
+
+
+def test_a_user_whom_someone_else_moved_meanwhile_is_in_the_segments_of_the_profile() -> None:
+    """The older record's segment is not left behind."""
+    registry = Registry()
+    write_beside(registry, [user("u1", 2, "b")], user("u1", 1, "a"))
+    assert (registry.members("a"), registry.members("b")) == ([], ["u1"])
+    assert registry.members("everyone") == ["u1"]
+
+
+def test_a_user_whom_someone_else_made_meanwhile_is_forgotten_whole() -> None:
+    """The segments are those of the profile that was there when it went."""
+    registry = Registry()
+    write_beside(registry, [user("u1", 1, "a")], forget("u1", 2))
+    assert registry.profile("u1") is None
+    assert registry.members("a | everyone") == []
+
+
+@pytest.mark.parametrize("rival", [user("u1", 3, "b"), forget("u1", 3)])
+def test_who_writes_last_has_the_last_word_on_segments(rival: Change) -> None:
+    """Also when the other one came between our profile and our segments."""
+    registry = Registry()
+    write_beside(registry, [rival], user("u1", 2, "a"), after=True)
+    left = registry.profile("u1")
+    for name in ("a", "b"):
+        assert registry.members(name) == (["u1"] if left and name in left.segments else [])
+    assert registry.members("everyone") == (["u1"] if left else [])
+
+
+def test_a_profile_that_keeps_changing_is_told() -> None:
+    """Rather than left in the wrong segments."""
+    registry = Registry()
+
+    class Restless(Rival):
+        def get_many(self, *args: Any) -> Any:
+            registry.write(prefer("u1", next(times), opt_out_all=next(times) % 4 == 0))
+            return super().get_many(*args)
+
+    times = iter(range(1, 100))
+    profiles: Any = Restless(registry, [], after=False)
+    stores: dict[str, Any] = {"tokens": registry.tokens, "segments": registry.segments}
+    with pytest.raises(StateConflictError, match="kept changing"):
+        WriteProfiles({"acme": tenant()}, profiles=profiles, **stores)([register()])
+
+
+def test_a_token_that_someone_else_took_and_freed_meanwhile_has_an_owner_again() -> None:
+    """So that the next claim finds whom it leaves."""
+    registry = Registry()
+    rivals: list[Change] = [register("u2", "d2", "t", at_ms=2), register("u2", "d2", "n", at_ms=3)]
+    write_beside(registry, rivals, register("u1", "d1", "t", at_ms=1))
+    assert registry.owner("t") == ("u1", "d1")
+    registry.write(register("u3", "d3", "t", at_ms=4))
+    assert registry.reached() == {"t": [("u3", "d3")], "n": [("u2", "d2")]}
+
+
+def test_a_token_that_someone_else_took_meanwhile_leaves_us() -> None:
+    """Their claim came before our profile had the device."""
+    registry = Registry()
+    write_beside(
+        registry, [register("u2", "d2", at_ms=2)], register("u1", "d1", at_ms=1), after=False
+    )
+    assert registry.reached() == {"t": [("u2", "d2")]}
+    assert registry.owner("t") == ("u2", "d2")
+
+
+def test_a_device_that_someone_else_removed_meanwhile_leaves_no_owner() -> None:
+    """Though we had seen it in the profile."""
+    registry = Registry()
+    write_beside(registry, [unregister()], register(), after=True)
+    assert (devices(registry.profile("u1")), registry.owner("t")) == ([], None)
+
+
+def test_a_token_that_someone_else_wrote_meanwhile_is_freed_when_it_is_replaced() -> None:
+    """It was not there when the batch began."""
+    registry = Registry()
+    write_beside(registry, [register(token="old", at_ms=1)], register(token="new", at_ms=2))
+    assert devices(registry.profile("u1")) == [("d1", "new")]
+    assert (registry.owner("old"), registry.owner("new")) == (None, ("u1", "d1"))
 
 
 def test_each_tenant_has_users_of_its_own() -> None:

@@ -148,6 +148,7 @@ def test_what_is_none_becomes_a_dead_letter(
     assert changes == []
     assert isinstance(letter, DeadLetter)
     assert (letter.topic, letter.offset, letter.raw) == (topic, 0, raw or b"")
+    assert letter.key == (key or b"")
     assert letter.error
 
 
@@ -305,3 +306,30 @@ def test_a_change_made_twice_is_made_once(one: Change) -> None:
     for first in (None, profile("u1", device("d1", token="t", registered_at_ms=3))):
         once = after(one, first=first)
         assert after(one, first=once) == once
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"tenant": "{a: b}"},
+        {"tenant": ""},
+        {"user_id": "a b"},
+        {"device_id": ""},
+        {"invalid_at_ms": -1},
+        {"invalid_at_ms": 2**63 - 1},
+    ],
+)
+def test_a_death_that_no_store_could_take_is_a_dead_letter(changes: dict[str, Any]) -> None:
+    """It would stop the flow at every start."""
+    death = TokenDeath("acme", "u1", "d1", Platform.FCM, "t", 5, Reason.TOKEN_EXPIRED)
+    raw = msgspec.msgpack.encode(msgspec.structs.replace(death, **changes))
+    found, (letter,) = decode_registrations(messages("tokens.dead", raw), 1)
+    assert found == []
+    assert letter.error
+
+
+@pytest.mark.parametrize("raw", [b"\x98\xa1\xff", b"\x98" + b"\xa0" * 8 + b"\x91" * 100_000])
+def test_a_death_that_cannot_be_read_is_a_dead_letter(raw: bytes) -> None:
+    """Text that is no UTF-8, nesting without end."""
+    found, (letter,) = decode_registrations(messages("tokens.dead", raw), 1)
+    assert (found, len(letter.error) < 400) == ([], True)

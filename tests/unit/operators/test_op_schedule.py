@@ -72,3 +72,16 @@ def test_a_replay_makes_the_same_timer() -> None:
     """Timers are identified by what they hold and where it came from."""
     first, second = (schedule([work("u1", send_at_ms=NOW_MS + 9)], NOW_MS)[1] for _ in range(2))
     assert first == second
+
+
+def test_a_large_audience_waits_in_several_timers() -> None:
+    """Each is a record of its own size, and none leaves anybody out."""
+    users = tuple(f"u{n}" for n in range(2_500))
+    _, outs = schedule([work(*users, devices=users, send_at_ms=NOW_MS + 9)], NOW_MS)
+    timers = only(Timer, outs)
+    chunks = [msgspec.msgpack.decode(timer.value, type=Chunk) for timer in timers]
+    assert [len(chunk.users) for chunk in chunks] == [1_000, 1_000, 500]
+    assert sum((chunk.users for chunk in chunks), ()) == users
+    assert all(chunk.users == chunk.devices for chunk in chunks)
+    assert len({timer.timer_id for timer in timers}) == 3
+    assert said(outs) == [("", "deferred", "scheduled")]

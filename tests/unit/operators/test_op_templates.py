@@ -1,5 +1,7 @@
 """Templates: hostile, broken and endless ones become errors, and nothing worse."""
 
+from typing import Any
+
 import pytest
 
 from operators.templates import MAX_STEPS, MAX_TEXT_CHARS, CompiledText, RenderError, compiled
@@ -133,3 +135,19 @@ def test_reading_the_user_is_noticed(source: str, *, per_user: bool) -> None:
 def test_a_text_is_compiled_once() -> None:
     """The same source gives the same object."""
     assert compiled("{{ once }}") is compiled("{{ once }}")
+
+
+@pytest.mark.parametrize(
+    ("source", "variables"),
+    [
+        ("{{ table[code] }}", {"table": {}, "code": "493817"}),
+        ("{{ table[user.name] }}", {"table": {}, "user": {"name": "Ada Lovelace"}}),
+        ("{{ table[codes[0]] }}", {"table": {}, "codes": [[], "x", 493817][2:]}),
+    ],
+)
+def test_the_error_tells_no_values(source: str, variables: dict[str, Any]) -> None:
+    """A code or a name must not get into logs and outcomes."""
+    with pytest.raises(RenderError, match="hidden") as caught:
+        render(source, **variables)
+    assert "493817" not in str(caught.value)
+    assert "Ada" not in str(caught.value)

@@ -70,7 +70,7 @@ USER = {"tenant": "acme", "user_id": "u", "updated_at": "2026-01-05T08:00:00Z"}
         (UserProfile, {"locale": "german language"}, "locale: use a language tag"),
         (UserProfile, {"segments": ["a b"]}, "segments.0: "),
         (UserProfile, {"segments": ["everyone"]}, "segments: 'everyone' holds all users"),
-        (UserProfile, {"attributes": {"a": "x" * 5000}}, "attributes: about 50"),
+        (UserProfile, {"attributes": {"a": "x" * 5000}}, "attributes: more than 4096"),
         (UserProfile, {"updated_at": "now"}, "updated_at: write a time"),
         (UserPreferences, {"opt_out_all": "yes"}, "opt_out_all: must be a valid boolean"),
         (UserPreferences, {"opted_out_channels": ["sms"]}, "opted_out_channels.0: must be"),

@@ -24,6 +24,7 @@ def test_smallest_tenant_has_sensible_defaults() -> None:
     assert found.categories["news"].quiet_hours == "defer"
     assert found.rates.of(Platform.APNS) is None
     assert found.retry.max_attempts == 6
+    assert (found.hygiene.min_deaths, found.hygiene.max_share) == (100, 0.2)
 
 
 @pytest.mark.parametrize(
@@ -51,6 +52,10 @@ def test_other_durations_are_refused(written: object) -> None:
         ({"categories": {"a": {"caps": [{"limit": 1, "window_s": "32d"}]}}}, "less than or equal"),
         ({"categories": {"a": {"default_ttl_s": "29d"}}}, "less than or equal"),
         ({"rates": {"per_second": 0}}, "greater than 0"),
+        ({"hygiene": {"min_deaths": 0}}, "greater than or equal to 1"),
+        ({"hygiene": {"max_share": 0}}, "greater than 0"),
+        ({"hygiene": {"max_share": 1.1}}, "less than or equal to 1"),
+        ({"hygiene": {"window_s": "5s"}}, "greater than or equal to 10"),
         ({"retry": {"base_s": "1h", "cap_s": 1}}, "base_s must not be larger than cap_s"),
         ({"templates": {"t": {"texts": {"de": {"title": "x"}}}}}, "needs texts for the tenant's"),
         (

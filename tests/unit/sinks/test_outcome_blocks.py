@@ -104,3 +104,17 @@ def test_a_token_is_only_known_by_its_hash() -> None:
     """Equal tokens meet, different ones do not, and none stays none."""
     assert token_hash("") == ""
     assert token_hash("abc") == "ba7816bf8f01cfea414140de5dae2223"
+
+
+def test_text_that_is_no_utf8_is_a_bad_record() -> None:
+    """Msgspec raises Python's own error for it."""
+    broken = value().replace(b"\xa4acme", b"\xa4a\xff\xfee")
+    prepared = prepare([("outcomes", 0, 0, broken), ("outcomes", 0, 1, value())], {})
+    assert [(bad.offset, bad.why) for bad in prepared.bad] == [(0, "a text is not valid UTF-8")]
+    assert prepared.rows == 1
+
+
+def test_two_in_one_beside_none_are_two_bad_records() -> None:
+    """Their number is right, but the rows would have each other's places."""
+    records = [("outcomes", 0, 0, value() + value()), ("outcomes", 0, 1, b"")]
+    assert [bad.offset for bad in prepare(records, {}).bad] == [0, 1]

@@ -1,0 +1,140 @@
+"""Exactly-once between topics: an epoch's records and positions in one Kafka transaction."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from confluent_kafka import KafkaError, KafkaException, Producer
+
+from flows.broker_errors import is_passing
+from flows.checkpoint import PRODUCER_DEFAULTS, TransactionAbortedError, offsets_of, produce
+from flows.lanes import ANSWER_S, STORE, Lanes
+from schemas.stream import Positions, Record
+from state.patience import FAIL_FAST, Patience
+
+
+class KafkaTransaction:
+    """Commits records and consumer positions in one Kafka transaction.
+
+    While the broker does not answer, calls are repeated with patience. The broker aborts what stays
+    open for longer than transaction.timeout.ms, as when a store was away in the middle of an epoch,
+    and takes its producer for fenced from then on. So after a failure of a transaction that has
+    outlived its timeout, a new producer begins. Should the cause have been a second process of this
+    id after all, its consumers decide who stays: static members of one name fence each other.
+    """
+
+    def __init__(
+        self,
+        lanes: Lanes,
+        settings: Mapping[str, Any],
+        *,
+        transactional_id: str,
+        patience: Patience = FAIL_FAST,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._lanes = lanes
+        self._settings = PRODUCER_DEFAULTS | dict(settings) | {"transactional.id": transactional_id}
+        self._timeout_s = int(self._settings["transaction.timeout.ms"]) / 1_000
+        self._patience = patience
+        self._clock = clock
+        self._producer: Producer | None = None
+        self._began_at: float | None = None
+        self._failure: KafkaException | None = None
+
+    def open(self) -> None:
+        """Connect, fence any earlier process of this id and end its open transaction."""
+        self._producer = producer = Producer(self._settings)
+        self._patiently(lambda: producer.init_transactions(ANSWER_S))
+
+    def write(self, items: Sequence[Record]) -> None:
+        """Produce into the open transaction, beginning one at the first record.
+
+        Once it has failed, commit() tells, and what is written until then is dropped.
+        """
+        if not items or self._failure is not None:
+            return
+        try:
+            produce(self._begun(), items, patience=self._patience)
+        except KafkaException as error:
+            if not _says_failed(error):
+                raise
+            self._failure = error
+
+    def commit(self, positions: Positions) -> None:
+        """Send the positions into the transaction and commit it; a no-op when nothing moved.
+
+        Raises TransactionAbortedError after an abortable failure, KafkaException when this
+        process is fenced or the failure is final.
+        """
+        if self._began_at is None and not positions:
+            return
+        producer = self._begun()
+        try:
+            if self._failure is not None:
+                raise self._failure
+            for lane in self._lanes.lanes:
+                offsets = offsets_of(lane.index, positions)
+                if offsets:
+                    metadata = lane.consumer.consumer_group_metadata()
+                    self._patiently(
+                        partial(producer.send_offsets_to_transaction, offsets, metadata, ANSWER_S)
+                    )
+            self._patiently(lambda: producer.commit_transaction(ANSWER_S))
+        except KafkaException as error:
+            if not self._can_start_over(error):
+                raise
+            self.abort()
+            raise TransactionAbortedError(str(error)) from error
+        self._began_at = None
+
+    def abort(self) -> None:
+        """Abort the open transaction, if any."""
+        if self._began_at is not None and self._producer is not None:
+            producer = self._producer
+            try:
+                self._patiently(lambda: producer.abort_transaction(ANSWER_S))
+            except KafkaException as error:
+                if is_passing(error) or not self._has_outlived():
+                    raise
+                self._reopen()
+        self._began_at, self._failure = None, None
+
+    def _reopen(self) -> None:
+        """Go on with a new producer, from what is committed in truth.
+
+        A commit whose answer was lost may have taken effect; the new producer's start settles that.
+        """
+        if self._producer is not None:
+            self._producer.purge()
+        self.open()
+        self._lanes.refetch()
+
+    def _begun(self) -> Producer:
+        if self._producer is None:
+            raise RuntimeError("open() comes before the first write")
+        if self._began_at is None:
+            self._producer.begin_transaction()
+            self._began_at = self._clock()
+        return self._producer
+
+    def _can_start_over(self, error: KafkaException) -> bool:
+        if is_passing(error):  # the patience is used up, or the flow is to stop
+            return False
+        wanted = error is self._failure or error.args[0].txn_requires_abort()
+        return wanted or self._has_outlived()
+
+    def _has_outlived(self) -> bool:
+        return self._began_at is not None and self._clock() - self._began_at >= self._timeout_s
+
+    def _patiently(self, call: Callable[[], None]) -> None:
+        self._patience.keep(STORE, call, passing=is_passing)
+
+
+def _says_failed(error: KafkaException) -> bool:
+    """Tell whether the producer takes no more because its transaction has failed, or it has."""
+    return error.args[0].code() in {
+        KafkaError._STATE,  # noqa: SLF001 - librdkafka's local codes are spelt so
+        KafkaError._FATAL,  # noqa: SLF001 - as above
+        KafkaError._FENCED,  # noqa: SLF001 - as above
+    }

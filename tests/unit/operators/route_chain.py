@@ -1,0 +1,130 @@
+"""route's own steps in the order of its graph, run over batches without a broker."""
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import fields
+from typing import Any
+
+import msgspec
+from bytewax.dataflow import Dataflow
+from bytewax.inputs import Source
+from bytewax.outputs import FixedPartitionedSink, Sink, StatefulSinkPartition
+from bytewax.testing import TestingSource, run_main
+
+from flows.route import RouteParts, build
+from operators.admit import admit
+from operators.audience import ExpandAudience
+from operators.cap import ApplyCaps
+from operators.decode import Decode
+from operators.dedup import DropDuplicates
+from operators.encode import Encode
+from operators.fan_out import deliveries_of, fan_out
+from operators.join import JoinProfiles
+from operators.pace import Pace
+from operators.schedule import schedule
+from schemas.pipeline import Timer
+from schemas.stream import Batch, Record
+from schemas.tenant import Tenant
+from schemas.topics import DEAD_ROUTE, TIMERS
+from state.rates import Leases
+from tests.contract.state_stores import Stores
+
+STEPS = ("decode", "dedup", "schedule", "audience", "profiles", "admit", "ask_caps", "fan_out",
+         "caps")  # fmt: skip
+AROUND = {"source", "deliveries", "pace", "encode", "sink"}
+
+_pack = msgspec.msgpack.Encoder().encode
+
+
+def on_the_wheel(timer: Timer) -> Record:
+    """Put a timer on its topic; on which slot of it is flows/timer_wheel's affair."""
+    return Record(TIMERS, timer.key, _pack(timer), 0)
+
+
+def at_once(call: Callable[[], Any]) -> "Future[Any]":
+    """Start a call as the composed flow's thread does, and wait for it."""
+    future: Future[Any] = Future()
+    future.set_result(call())
+    return future
+
+
+def route_parts(
+    stores: Stores,
+    tenants: Mapping[str, Tenant],
+    *,
+    chunk_users: int = 1_000,
+    source: Source[Batch] | None = None,
+    sink: Sink[Any] | None = None,
+) -> RouteParts:
+    """Make the steps as flows/compose_route.py does, with all that a process keeps in memory."""
+    caps = ApplyCaps(stores.caps, at_once)
+    nothing: Any = None
+    return RouteParts(
+        source=source or nothing,
+        decode=Decode(tenants),
+        dedup=DropDuplicates(stores.dedup),
+        schedule=schedule,
+        audience=ExpandAudience(stores.segments, chunk_users=chunk_users),
+        profiles=JoinProfiles(stores.profiles),
+        admit=admit,
+        ask_caps=caps.ask,
+        fan_out=fan_out,
+        caps=caps.settle,
+        deliveries=deliveries_of,
+        pace=Pace(tenants, Leases(stores.rates)),
+        encode=Encode(dead_letters=DEAD_ROUTE, timer=on_the_wheel),
+        sink=sink or nothing,
+    )
+
+
+def run_chain(parts: RouteParts, messages: Sequence[Any], now_ms: int) -> list[Record]:
+    """Give the records that a batch becomes, as the graph does."""
+    assert {field.name for field in fields(parts)} == AROUND | set(STEPS), "the graph has changed"
+    items: list[Any] = list(messages)
+    decided: list[Any] = []
+    for name in STEPS:
+        items, outs = getattr(parts, name)(items, now_ms)
+        decided += outs
+    going, outs = parts.pace(parts.deliveries(items), now_ms)
+    return parts.encode([*going, *decided, *outs])
+
+
+class _Kept(StatefulSinkPartition[Any, None]):
+    def __init__(self, kept: list[Any]) -> None:
+        self._kept = kept
+
+    def write_batch(self, values: list[Any]) -> None:
+        self._kept += [record for batch in values for record in batch.items]
+
+    def snapshot(self) -> None:
+        return None
+
+
+class KeepingSink(FixedPartitionedSink[Any, None]):
+    """Keeps all records in a list."""
+
+    def __init__(self) -> None:
+        self.kept: list[Record] = []
+
+    def list_parts(self) -> list[str]:
+        return ["process"]
+
+    def part_fn(self, _key: str) -> int:
+        return 0
+
+    def build_part(self, _step: str, _part: str, _state: None) -> _Kept:
+        return _Kept(self.kept)
+
+
+def run_graph(
+    stores: Stores, tenants: Mapping[str, Tenant], messages: Sequence[Any], now_ms: int
+) -> list[Record]:
+    """Run the real graph over one batch."""
+    sink = KeepingSink()
+    source = TestingSource([Batch(list(messages), now_ms)])
+    flow: Dataflow = build(route_parts(stores, tenants, source=source, sink=sink))
+    run_main(flow)
+    return sink.kept
+
+
+__all__ = ["KeepingSink", "route_parts", "run_chain", "run_graph"]
