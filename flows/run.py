@@ -19,8 +19,9 @@ from schemas.settings import Settings
 def run_flow(settings: Settings, name: str, platform: Platform | None = None) -> None:
     """Run a flow until SIGTERM or SIGINT; then drain, commit and return.
 
-    Raises what stopped the flow otherwise, such as a store that stayed away for too long, or was
-    away when the flow was told to stop; a supervisor starts the process again.
+    It returns as well when it was told to stop in a wait for a store: what was under way stays
+    uncommitted, and the next process reads it again. Raises what stopped the flow otherwise, such
+    as a store that stayed away for too long; a supervisor starts the process again.
     """
     stop = threading.Event()
 
@@ -50,10 +51,23 @@ def run_flow(settings: Settings, name: str, platform: Platform | None = None) ->
     structlog.get_logger().info("started", metrics_port=server.port)
     try:
         _run(process)
+    except Exception as error:
+        if not (stop.is_set() and _is_cut_short(process, error)):
+            raise
+        structlog.get_logger().warning("stopped in a wait, uncommitted")
     finally:
         server.stop()
         readiness.stop()
     structlog.get_logger().info("stopped")
+
+
+def _is_cut_short(process: Process, error: BaseException | None) -> bool:
+    """Tell whether the end of a wait is behind this error."""
+    while error is not None:
+        if any(error is one for one in process.patience.cut_short):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _run(process: Process) -> None:

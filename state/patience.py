@@ -53,6 +53,8 @@ class Patience:
         self._sleep = sleep
         self._renewed_at: float | None = None
         self._ended = False
+        self.cut_short: list[Exception] = []
+        """What was raised because the flow is to stop; it might have passed."""
 
     def renew(self) -> None:
         """Note that the flow has turned: Kafka's clock starts anew, so this one does, too."""
@@ -78,7 +80,11 @@ class Patience:
             except Exception as error:
                 if not wait_s:
                     began_at = self._clock()
-                if not passing(error) or self._is_over(began_at):
+                may_pass = passing(error)
+                is_to_stop = self._ended or self._stopped()
+                if not may_pass or is_to_stop or self._is_used_up(began_at):
+                    if may_pass and is_to_stop:
+                        self.cut_short.append(error)
                     if wait_s:
                         self._tell_end(store, answered=False)
                     raise
@@ -91,9 +97,7 @@ class Patience:
             # Jittered, so that a store that comes back is not met by all processes at once.
             self._sleep(wait_s * random.uniform(0.5, 1.0))  # noqa: S311 - no secret
 
-    def _is_over(self, began_at: float) -> bool:
-        if self._ended or self._stopped():
-            return True
+    def _is_used_up(self, began_at: float) -> bool:
         since = began_at if self._renewed_at is None else min(began_at, self._renewed_at)
         return self._clock() - since >= self.limit_s
 

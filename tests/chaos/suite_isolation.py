@@ -37,6 +37,8 @@ APART = (
 )
 _FAST = ", ".join(f"'{priority}'" for priority in sorted(FAST))
 
+Ends = dict[str, int]
+
 
 def run(plan: Plan, directory: Path) -> Iterator[Fault]:
     """Let FCM hang beside the others; put urgent messages behind a mountain of bulk."""
@@ -74,7 +76,9 @@ def _hang(plan: Plan, stand: Stand) -> Fault:
     urgent, bulk = Counter[str](), Counter[str]()
     for turn in range(1, 2 * PAIRS, 2):
         first = WARM_UP + turn * each
-        _account(stand, fault, kinds[turn], range(first, first + each), urgent, bulk)
+        ends = _account(stand, fault, kinds[turn], range(first, first + each))
+        urgent.update(ends[0])
+        bulk.update(ends[1])
     fault.note = "; ".join([*notes, f"FCM's urgent {dict(urgent)}, bulk {dict(bulk)}"])
     return fault
 
@@ -111,28 +115,23 @@ def _events(users: range, kind: str) -> Iterator[Record]:
     yield from people.events(len(users), start=users.start, type=kind)
 
 
-def _account(
-    stand: Stand,
-    fault: Fault,
-    kind: str,
-    users: range,
-    urgent: Counter[str],
-    bulk: Counter[str],
-) -> None:
-    """Count FCM's: urgent ones must have arrived, bulk must have ended, none come twice."""
+def _account(stand: Stand, fault: Fault, kind: str, users: range) -> tuple[Ends, Ends]:
+    """Count FCM's: urgent ones must have arrived, bulk must have ended, none come twice.
+
+    Gives how many urgent ones, and how many of bulk, ended how.
+    """
     fcm = f"platform = '{Platform.FCM}'"
     mine = [user for user in users if people.platform_of(user) is Platform.FCM]
-    of_urgent = ended(stand, kind, where=f"{fcm} AND priority IN ({_FAST})")
-    of_bulk = ended(stand, kind, where=f"{fcm} AND priority NOT IN ({_FAST})")
-    urgent.update(of_urgent)
-    bulk.update(of_bulk)
+    urgent = ended(stand, kind, where=f"{fcm} AND priority IN ({_FAST})")
+    bulk = ended(stand, kind, where=f"{fcm} AND priority NOT IN ({_FAST})")
     wanted = sum(people.priority_of(user) in FAST for user in mine)
-    fault.lost += wanted - of_urgent.get("sent", 0)
-    fault.lost += len(mine) - wanted - of_bulk.get("sent", 0) - of_bulk.get("unknown", 0)
+    fault.lost += wanted - urgent.get("sent", 0)
+    fault.lost += len(mine) - wanted - bulk.get("sent", 0) - bulk.get("unknown", 0)
     times = stand.stack.seen(Platform.FCM)["times"]
     fault.duplicated += sum(
         max(0, times.get(people.token_of(user, "")["token"], 0) - 1) for user in mine
     )
+    return urgent, bulk
 
 
 # -- a mountain of bulk

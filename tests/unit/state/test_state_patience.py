@@ -84,9 +84,11 @@ def test_the_beginning_and_the_end_are_told_once() -> None:
 def test_patience_ends_with_what_was_raised_last() -> None:
     """Not before its time, and not long after it."""
     store = Store()
+    patience = store.patience(limit_s=3.0)
     with pytest.raises(AwayError) as raised:
-        store.keep(store.patience(limit_s=3.0))
+        store.keep(patience)
     assert str(raised.value) == f"away {store.calls}"
+    assert not patience.cut_short
     assert 3.0 <= sum(store.waits) < 3.0 + LONGEST_WAIT_S
     assert store.told[-1] == "ended redis: False"
 
@@ -95,9 +97,11 @@ def test_a_flow_that_is_to_stop_waits_no_more() -> None:
     """After the wait under way, which is at most a second."""
     store = Store()
     store.stop_after = 2
-    with pytest.raises(AwayError):
-        store.keep(store.patience())
+    patience = store.patience()
+    with pytest.raises(AwayError) as raised:
+        store.keep(patience)
     assert len(store.waits) == 2
+    assert patience.cut_short == [raised.value]
 
 
 def test_what_is_ended_waits_no_more() -> None:
