@@ -21,7 +21,7 @@ from tests.chaos.stand import FLOWS, Stand, behave_all, open_stand
 BACKLOG = 500_000
 EACH = 5  # registrations and events of one user; as many as the cap on news lets pass
 LIMIT_MB = 512
-ANSWER_S = 1.0
+ANSWER_S = 5.0
 SLOW_S = 20.0
 LATER_EVERY, LATER_S = 5, 60.0
 """Every fifth event is scheduled; all of these come due at one moment."""

@@ -79,8 +79,10 @@ class Run:
 
     def remove(self) -> None:
         """Let one of those end: partitions move back."""
-        self.stand.remove(self.added[0])
-        self.added.append(self.added.pop(0))
+        label = self.added.pop(0)
+        self.added.append(label)
+        self.killed.pop(label, None)
+        self.stand.remove(label)
 
     def freeze(self) -> None:
         """Freeze a flow, start it anew beside, and let the frozen one wake up."""
