@@ -8,17 +8,21 @@ the earlier one, and reads the marks only after that; two operators cannot repla
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import msgspec
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
+from flows.broker_errors import is_passing
 from flows.checkpoint import PRODUCER_DEFAULTS, TRANSACTION_TIMEOUT_S, produce
+from flows.lanes import STORE
 from operators.dead_letters import LAST_WORDS, Filed, Wanted
 from schemas.packed import UNREADABLE, fault_of
 from schemas.pipeline import DeadLetter
 from schemas.stream import Message, Record, Source
 from schemas.topics import DEAD_RESOLVED
+from state.patience import Patience
 
 READ_TIMEOUT_S = 15.0
 LETTERS_PER_TRANSACTION = 500
@@ -251,12 +255,15 @@ def _spans(
     if found is None or found.error is not None or not found.partitions:
         raise UnreadError(f"there is no topic {topic}: clarion flows topics makes it")
     spans: dict[int, tuple[int, int]] = {}
+    patience = Patience(limit_s=READ_TIMEOUT_S)  # leaders move
     for number in bounds or found.partitions:
         if number not in found.partitions:
             continue
         first, *last = bounds.get(number, (0,))
         tp = TopicPartition(topic, number)
-        low, end = consumer.get_watermark_offsets(tp, READ_TIMEOUT_S)
+        low, end = patience.keep(
+            STORE, partial(consumer.get_watermark_offsets, tp, READ_TIMEOUT_S), passing=is_passing
+        )
         span = (max(low, first), min([end, *(one + 1 for one in last)]))
         if span[0] < span[1]:
             spans[number] = span

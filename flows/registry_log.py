@@ -3,6 +3,7 @@
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from heapq import heappop, heappush
 from typing import Any
 
@@ -18,8 +19,10 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # public, but
     OffsetSpec,
 )
 
-from flows.lanes import CONSUMER_DEFAULTS
+from flows.broker_errors import is_passing
+from flows.lanes import CONSUMER_DEFAULTS, STORE
 from schemas.stream import Message
+from state.patience import Patience
 
 STALLED_S = 60.0
 ASK_TIMEOUT_S = 30.0
@@ -134,6 +137,11 @@ class RegistryLog:
             paused.update(full)
 
     def _offsets(self, spec: OffsetSpec) -> dict[Part, int]:
+        """Ask for offsets; patiently, as leaders move."""
+        patience = Patience(limit_s=ASK_TIMEOUT_S)
+        return patience.keep(STORE, partial(self._ask_offsets, spec), passing=is_passing)
+
+    def _ask_offsets(self, spec: OffsetSpec) -> dict[Part, int]:
         asked = self._admin.list_offsets(
             {TopicPartition(*part): spec for part in self.at},
             isolation_level=IsolationLevel.READ_COMMITTED,

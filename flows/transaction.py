@@ -45,7 +45,7 @@ class KafkaTransaction:
     def open(self) -> None:
         """Connect, fence any earlier process of this id and end its open transaction."""
         self._producer = producer = Producer(self._settings)
-        self._patiently(lambda: producer.init_transactions(ANSWER_S))
+        self._patience.keep(STORE, lambda: producer.init_transactions(ANSWER_S), passing=is_passing)
 
     def write(self, items: Sequence[Record]) -> None:
         """Produce into the open transaction, beginning one at the first record.
@@ -77,10 +77,10 @@ class KafkaTransaction:
                 offsets = offsets_of(lane.index, positions)
                 if offsets:
                     metadata = lane.consumer.consumer_group_metadata()
-                    self._patiently(
+                    self._until_outlived(
                         partial(producer.send_offsets_to_transaction, offsets, metadata, ANSWER_S)
                     )
-            self._patiently(lambda: producer.commit_transaction(ANSWER_S))
+            self._until_outlived(lambda: producer.commit_transaction(ANSWER_S))
         except KafkaException as error:
             if not self._can_start_over(error):
                 raise
@@ -93,9 +93,9 @@ class KafkaTransaction:
         if self._began_at is not None and self._producer is not None:
             producer = self._producer
             try:
-                self._patiently(lambda: producer.abort_transaction(ANSWER_S))
+                self._until_outlived(lambda: producer.abort_transaction(ANSWER_S))
             except KafkaException as error:
-                if is_passing(error) or not self._has_outlived():
+                if self._is_worth_waiting(error) or not self._has_outlived():
                     raise
                 self._reopen()
         self._began_at, self._failure = None, None
@@ -119,7 +119,7 @@ class KafkaTransaction:
         return self._producer
 
     def _can_start_over(self, error: KafkaException) -> bool:
-        if is_passing(error):  # the patience is used up, or the flow is to stop
+        if self._is_worth_waiting(error):  # the patience is used up, or the flow is to stop
             return False
         wanted = error is self._failure or error.args[0].txn_requires_abort()
         return wanted or self._has_outlived()
@@ -127,8 +127,17 @@ class KafkaTransaction:
     def _has_outlived(self) -> bool:
         return self._began_at is not None and self._clock() - self._began_at >= self._timeout_s
 
-    def _patiently(self, call: Callable[[], None]) -> None:
-        self._patience.keep(STORE, call, passing=is_passing)
+    def _until_outlived(self, call: Callable[[], None]) -> None:
+        self._patience.keep(STORE, call, passing=self._is_worth_waiting)
+
+    def _is_worth_waiting(self, error: Exception) -> bool:
+        """Tell whether this transaction may still be committed.
+
+        One that outlived its timeout may not; and a producer that lost its coordinator meanwhile
+        may look for it without end, where a new one finds it.
+        """
+        is_lost = self._has_outlived() and not self._patience.is_to_stop()
+        return is_passing(error) and not is_lost
 
 
 def _says_failed(error: KafkaException) -> bool:

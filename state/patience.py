@@ -64,6 +64,10 @@ class Patience:
         """Wait no more, in any thread: the process ends."""
         self._ended = True
 
+    def is_to_stop(self) -> bool:
+        """Tell whether it waits no more because the flow or the process ends."""
+        return self._ended or self._stopped()
+
     def keep(
         self, store: str, attempt: Callable[[], T], *, passing: Callable[[Exception], bool]
     ) -> T:
@@ -81,7 +85,7 @@ class Patience:
                 if not wait_s:
                     began_at = self._clock()
                 may_pass = passing(error)
-                is_to_stop = self._ended or self._stopped()
+                is_to_stop = self.is_to_stop()
                 if not may_pass or is_to_stop or self._is_used_up(began_at):
                     if may_pass and is_to_stop:
                         self.cut_short.append(error)

@@ -150,7 +150,7 @@ def test_a_server_that_cannot_write_is_waited_for(
     """Commands, pipelines and scripts go through once it can again, and say why they waited."""
     valkey_client_alone.run("DEL", "w")
     away = Away(lambda: valkey_client_alone.run(*cure))
-    client = RedisClient(f"unix://{valkey_client_alone.where}", patience=away.patience)
+    client = RedisClient(valkey_client_alone._url, patience=away.patience)
     write = ("SADD", "w", "x")
     script = Script("write", "return redis.call('SADD', KEYS[1], 'x')")
     valkey_client_alone.run(*trouble)

@@ -127,12 +127,25 @@ def test_a_commit_that_times_out_is_repeated_until_the_broker_is_back(
 def test_a_broker_that_stays_away_ends_the_process(
     broker: Broker, start: Callable[..., KafkaTransaction]
 ) -> None:
-    """With Kafka's own error, uncommitted and not aborted: the next process settles it."""
+    """With Kafka's own error, uncommitted: the next process settles it."""
     transaction = start()
-    broker.failures["commit"] = [TIMED_OUT] * 10_000
+    broker.failures = {what: [TIMED_OUT] * 10_000 for what in ("commit", "abort", "init")}
     with pytest.raises(KafkaException, match="_TIMED_OUT"):
         transaction.commit(AT)
-    assert broker.log == []
+    assert broker.log == ["purge", "new"]
+
+
+def test_a_producer_that_never_finds_its_coordinator_again_is_replaced(
+    broker: Broker, start: Callable[..., KafkaTransaction]
+) -> None:
+    """The broker is back, and by then has aborted the transaction: the epoch is read again."""
+    transaction = start()
+    broker.failures = {what: [TIMED_OUT] * 10_000 for what in ("commit", "abort")}
+    began_s = broker.now_s
+    with pytest.raises(TransactionAbortedError):
+        transaction.commit(AT)
+    assert broker.log == ["purge", "new", "init", "refetch"]
+    assert broker.now_s - began_s < 2 * TIMEOUT_S
 
 
 def test_a_process_that_is_to_stop_waits_for_no_broker(

@@ -39,7 +39,7 @@ def drive(limit: AdaptiveLimit, provider: Provider, seconds: float, *, start_s: 
 @pytest.mark.parametrize("knee", [60, 150, 400])
 def test_it_settles_near_the_knee(knee: int) -> None:
     """Whatever the knee: most of the time between two thirds and twice and a half of it."""
-    seen = drive(AdaptiveLimit(1_000), Provider(knee, 0.05), 60)
+    seen = drive(AdaptiveLimit(1_000), Provider(knee, 0.05), 25)
     settled = sorted(seen[len(seen) // 3 :])
     low, high = settled[len(settled) // 20], settled[-len(settled) // 20]
     assert 0.66 * knee <= low
@@ -49,9 +49,9 @@ def test_it_settles_near_the_knee(knee: int) -> None:
 def test_it_follows_a_knee_that_moves() -> None:
     """A provider that loses three quarters of its servers gets about a quarter of the load."""
     limit = AdaptiveLimit(1_000)
-    drive(limit, Provider(400, 0.05), 30)
+    drive(limit, Provider(400, 0.05), 10)
     before = limit.limit
-    drive(limit, Provider(100, 0.05), 60, start_s=30)
+    drive(limit, Provider(100, 0.05), 40, start_s=10)
     assert limit.limit < before / 2
 
 
