@@ -16,6 +16,7 @@ import structlog
 
 from operators.backoff import jitter
 from operators.gate import Gate, gate_key
+from operators.pace import platform_rate_key
 from operators.settle import EXPIRED
 from schemas import metrics
 from schemas.outcomes import Reason, Status
@@ -401,8 +402,7 @@ class Dispatcher:
             return None
 
     def _rate_key(self, line: _Line) -> str:
-        """Name the rate as operators/pace does, so that route slows down too."""
-        return f"{line.tenant}/{self._sink.platform}"
+        return platform_rate_key(line.tenant, self._sink.platform)
 
     async def _follow(self) -> None:
         """Take on the shares that all processes have, and show the gates in the metrics."""

@@ -45,11 +45,6 @@ class AdaptiveLimit:
         self._peak = 0
         self._sum_s = 0.0
 
-    @property
-    def unhurried_s(self) -> float:
-        """What an answer takes when the provider is not busy, as far as is known; 0 at first."""
-        return self._unhurried_s
-
     def answered(self, took_s: float, now_s: float, *, in_flight: int) -> None:
         """Note an answer. in_flight: how many were under way with it."""
         self._peak = max(self._peak, in_flight)

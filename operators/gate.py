@@ -31,10 +31,10 @@ class Gate:
 
     def admits(self, now_s: float, *, urgent: bool) -> bool:
         """Tell whether one more message may go now."""
-        limit = self.concurrency.limit
         if urgent:
+            limit = self.concurrency.limit
             return self.in_flight < limit + limit // 8 + URGENT_EXTRA and self.breaker.admits(now_s)
-        return self.in_flight < limit and self.breaker.admits(now_s) and self.pace.admits(now_s)
+        return self.has_room and self.breaker.admits(now_s) and self.pace.admits(now_s)
 
     @property
     def has_room(self) -> bool:

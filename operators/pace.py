@@ -74,7 +74,11 @@ class Pace:
             kept = group
             for limit in (
                 _Limit(f"{tenant}/all", rates.per_second, Reason.TENANT_RATE),
-                _Limit(f"{tenant}/{platform}", rates.of(group[0].platform), Reason.PLATFORM_RATE),
+                _Limit(
+                    platform_rate_key(tenant, platform),
+                    rates.of(group[0].platform),
+                    Reason.PLATFORM_RATE,
+                ),
             ):
                 kept, held = self._within(limit, kept, now_ms)
                 outs += held
@@ -158,6 +162,11 @@ def decided(delivery: Delivery, now_ms: int, status: Status, reason: Reason) -> 
         sandbox=delivery.sandbox,
         created_at_ms=delivery.created_at_ms,
     )
+
+
+def platform_rate_key(tenant: str, platform: str) -> str:
+    """Name a tenant's rate to a platform, which route leases from and deliver slows down."""
+    return f"{tenant}/{platform}"
 
 
 def delivery_key(delivery: Delivery) -> bytes:

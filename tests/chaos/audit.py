@@ -5,21 +5,20 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-from schemas.outcomes import TERMINAL, Reason, Status
+from schemas.outcomes import Reason, Status
 from schemas.pipeline import FAST, Platform
 from schemas.topics import OUTCOMES
 from tests.chaos import people
 from tests.chaos.fault import Fault
-from tests.chaos.stand import POLL_S, Stand
+from tests.chaos.stand import POLL_S, TERMINAL_SQL, Stand
 
 SETTLE_TIMEOUT_S = 60.0
-_TERMINAL = ", ".join(f"'{status}'" for status in sorted(TERMINAL))
 # An event that a producer put twice is answered twice; it is sent once.
 _OVER = f"""
 SELECT toUInt32(substring(user_id, 2)) AS number, any(status) AS end, any(reason) AS why,
     count() AS times
 FROM outcomes
-WHERE status IN ({_TERMINAL}) AND reason != '{Reason.DUPLICATE_EVENT}'
+WHERE status IN ({TERMINAL_SQL}) AND reason != '{Reason.DUPLICATE_EVENT}'
     AND toUInt32OrZero(substring(user_id, 2)) BETWEEN {{first:UInt32}} AND {{last:UInt32}}
 GROUP BY number
 """  # noqa: S608 - our own enums
@@ -107,7 +106,7 @@ def check_received(
         marks |= told["marks"]
     absent = again = bulk = unlike = 0
     for number in users:
-        key = _received_as(number)
+        key = people.seen_as(number)
         times = seen.get(key, 0)
         absent += not times
         if times > 1:
@@ -119,12 +118,6 @@ def check_received(
     fault.check(bulk <= doubled_bulk, f"{bulk} bulk messages reached a provider twice")
     fault.check(not unlike, f"{unlike} repeats bore another id")
     return again
-
-
-def _received_as(number: int) -> str:
-    token = people.token_of(number, "")["token"]
-    is_apns = people.platform_of(number) is Platform.APNS
-    return f"/3/device/{token}" if is_apns else token
 
 
 def _rows(stand: Stand, query: str, users: range) -> Sequence[Sequence[Any]]:

@@ -103,7 +103,7 @@ def _count_providers(
     seen = {platform: stand.stack.seen(platform) for platform in Platform}
     for number in numbers:
         platform = people.platform_of(number)
-        message = _as_seen(number, stand.webpush_origin)
+        message = people.seen_as(number)
         times: int = seen[platform]["times"].get(message, 0)
         end = ends.get(number)
         if people.priority_of(number) in FAST:
@@ -126,12 +126,3 @@ def _count_providers(
 def _marks(seen: Mapping[str, Any], message: str) -> list[str]:
     marks: list[str] = seen["marks"].get(message, [])
     return marks
-
-
-def _as_seen(number: int, origin: str) -> str:
-    """Name a device as its provider does, see sandbox/misbehave."""
-    token = people.token_of(number, origin)["token"]
-    platform = people.platform_of(number)
-    if platform is Platform.APNS:
-        return f"/3/device/{token}"
-    return token.removeprefix(origin) if platform is Platform.WEBPUSH else token

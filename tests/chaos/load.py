@@ -2,7 +2,6 @@
 
 import hashlib
 import time
-import urllib.request
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from itertools import islice
@@ -17,7 +16,7 @@ from schemas.registry import registry_key
 from schemas.stream import Record
 from schemas.topics import DELIVERIES, DEVICES
 from tests.chaos.people import APPS, TENANT
-from tests.chaos.stand import Process, Stand
+from tests.chaos.stand import Stand
 
 FEED_EVERY_S = 0.05
 _MARK = "#" * 12
@@ -115,22 +114,6 @@ def registrations(platform: Platform, tokens: Iterable[str], *, start: int = 0) 
             "token": token,
         }
         yield Record(DEVICES, registry_key(TENANT, user, device), _json(said))
-
-
-def gauge(process: Process, name: str, **labels: str) -> float:
-    """Read a metric of a flow, 0 while it is not there or the flow does not answer."""
-    try:
-        with urllib.request.urlopen(
-            f"http://127.0.0.1:{process.port}/metrics", timeout=5
-        ) as answer:
-            lines = answer.read().decode().splitlines()
-    except OSError:
-        return 0.0
-    wanted = [f'{label}="{value}"' for label, value in labels.items()]
-    for line in lines:
-        if line.startswith(f"{name}{{") and all(each in line for each in wanted):
-            return float(line.rpartition(" ")[2])
-    return 0.0
 
 
 def ended(stand: Stand, kind: str, *, where: str = "1") -> dict[str, int]:

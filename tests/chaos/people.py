@@ -73,6 +73,12 @@ def token_of(number: int, origin: str) -> dict[str, str]:
     }
 
 
+def seen_as(number: int) -> str:
+    """Name a user's device as its simulator does, see sandbox/misbehave."""
+    token = token_of(number, "")["token"]
+    return f"/3/device/{token}" if platform_of(number) is Platform.APNS else token
+
+
 def registrations(count: int, origin: str, *, start: int = 0) -> Iterator[Record]:
     """Give the devices of users start to start + count. origin: of the Web Push simulator."""
     at = _now()

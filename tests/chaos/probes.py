@@ -28,11 +28,16 @@ def probe(port: int, path: str) -> tuple[int, str]:
         return 0, str(error)
 
 
-def metric(port: int, name: str) -> float:
-    """Sum up a flow's metric over its labels; 0 when nothing answers."""
+def metric(port: int, name: str, **labels: str) -> float:
+    """Sum up a flow's metric over its series with these labels; 0 when nothing answers."""
     status, text = probe(port, "metrics")
     lines = text.splitlines() if status == 200 else []
-    return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(name + "{"))
+    wanted = [f'{label}="{value}"' for label, value in labels.items()]
+    return sum(
+        float(line.rpartition(" ")[2])
+        for line in lines
+        if line.startswith(name + "{") and all(each in line for each in wanted)
+    )
 
 
 class Watched:

@@ -36,7 +36,7 @@ FLOWS = (
     *(FlowSpec("deliver", platform, ALL) for platform in Platform),
     FlowSpec("outcomes", None, ALL),
 )
-_TERMINAL = ", ".join(f"'{status}'" for status in sorted(TERMINAL))
+TERMINAL_SQL = ", ".join(f"'{status}'" for status in sorted(TERMINAL))
 
 
 @dataclass
@@ -161,7 +161,7 @@ class Stand:
         """Count the deliveries that have a terminal outcome in ClickHouse."""
         return self.one(
             "SELECT uniqExactIf(delivery_id, delivery_id != '') FROM outcomes"  # noqa: S608 - our own enum
-            f" WHERE status IN ({_TERMINAL})"
+            f" WHERE status IN ({TERMINAL_SQL})"
         )
 
     def one(self, query: str) -> int:

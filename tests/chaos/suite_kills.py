@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from flows.clock import wall_ms
-from sandbox.stack import FlowSpec, is_ready
+from flows.clock import business_clock, wall_ms
+from sandbox.stack import ALL, FlowSpec, is_ready
 from schemas.pipeline import Platform
 from schemas.settings import ClockSettings
 from tests.chaos import people
@@ -21,9 +21,9 @@ from tests.chaos.stand import POLL_S, Process, Stand, behave_all, open_stand
 
 STOPS = 4
 EXTRA = (
-    FlowSpec("route", None, tuple(people.Priority)),
-    FlowSpec("deliver", Platform.APNS, tuple(people.Priority)),
-    FlowSpec("outcomes", None, tuple(people.Priority)),
+    FlowSpec("route", None, ALL),
+    FlowSpec("deliver", Platform.APNS, ALL),
+    FlowSpec("outcomes", None, ALL),
 )
 ZOMBIES = ("route", "deliver-apns")
 FROZEN_S = 4.0
@@ -154,11 +154,12 @@ def _feed(made: Run, plan: Plan) -> None:
     actions[third:third] = [made.add] * len(EXTRA)
     actions[2 * third : 2 * third] = [made.remove] * len(EXTRA)
     stand, put, done = made.stand, 0, 0
+    clock = business_clock(stand.settings.clock)
     while done < len(actions) or put < plan.events:
         over = stand.over()
         while put < plan.events and put - over < MOST_WAITING:
             count = min(FEED, plan.events - put)
-            put += stand.put(_events(count, put))
+            put += stand.put(_events(count, put, clock()))
         if done < len(actions) and over >= plan.events * (done + 1) // (len(actions) + 2):
             actions[done]()
             done += 1
@@ -166,9 +167,9 @@ def _feed(made: Run, plan: Plan) -> None:
         time.sleep(POLL_S)
 
 
-def _events(count: int, start: int) -> Iterator[people.Record]:
+def _events(count: int, start: int, now_ms: int) -> Iterator[people.Record]:
     """Give events, some of them for later, so that the timers work too."""
-    later = datetime.fromtimestamp((_clock.at(wall_ms()) + SCHEDULED_MS) / 1_000, UTC).isoformat()
+    later = datetime.fromtimestamp((now_ms + SCHEDULED_MS) / 1_000, UTC).isoformat()
     for number in range(start, start + count):
         more = {} if number % SCHEDULED_EVERY else {"send_at": later}
         yield people.event(number, people.priority_of(number), **more)
@@ -176,14 +177,9 @@ def _events(count: int, start: int) -> Iterator[people.Record]:
 
 def _before_midnight() -> ClockSettings:
     """Let the business clock cross the end of a month soon after the events have begun."""
-    global _clock  # noqa: PLW0603 - one run a process
     now_ms = wall_ms()
     end_ms = int(datetime(2026, 12, 1, tzinfo=UTC).timestamp() * 1_000)
-    _clock = ClockSettings(origin_ms=end_ms - BEFORE_MIDNIGHT_MS, wall_origin_ms=now_ms)
-    return _clock
-
-
-_clock = ClockSettings(origin_ms=0, wall_origin_ms=0)
+    return ClockSettings(origin_ms=end_ms - BEFORE_MIDNIGHT_MS, wall_origin_ms=now_ms)
 
 
 def _report(made: Run, counted: Counted, plan: Plan) -> Iterator[Fault]:

@@ -21,7 +21,8 @@ from state.rates import RedisRates
 from state.redis_client import RedisClient
 from tests.chaos import people
 from tests.chaos.fault import Fault
-from tests.chaos.load import Feed, deliveries, ended, gauge, registrations, token_of
+from tests.chaos.load import Feed, deliveries, ended, registrations, token_of
+from tests.chaos.probes import metric
 from tests.chaos.schedule import Plan
 from tests.chaos.stand import Stand, open_stand
 
@@ -144,7 +145,7 @@ def _too_fast(plan: Plan, stand: Stand) -> Fault:
     took_s = time.monotonic() - began
     sent_per_s, refused_per_s = (_accepted(stand) - before) / took_s, refused / took_s
     share = _share(stand)
-    shares = [gauge(one, "clarion_provider_rate_share", **GATE) for one in processes]
+    shares = [metric(one.port, "clarion_provider_rate_share", **GATE) for one in processes]
     fault.check(share < 1 / 2, f"the shared rate is {share:.2f} of the usual one")
     fault.check(
         all(abs(one - share) < GROWN for one in shares), f"the processes' shares are {shares}"
@@ -177,7 +178,9 @@ def _deaths(stand: Stand) -> Fault:
     pruned = _pruned(stand, start, DEAD + AFTERWARDS)
     most = TokenHygiene().min_deaths
     fault.check(pruned <= most, f"{pruned} devices were pruned, allowed are {most}")
-    fault.check(gauge(process, "clarion_pruning_frozen", **frozen) == 1, "the gauge is not set")
+    fault.check(
+        metric(process.port, "clarion_pruning_frozen", **frozen) == 1, "the gauge is not set"
+    )
     done = subprocess.run(
         [sys.executable, "-m", "api", "tokens", "resume", people.TENANT, "android"],
         env={**os.environ, **as_environment(stand.settings)},
@@ -185,7 +188,7 @@ def _deaths(stand: Stand) -> Fault:
     )  # fmt: skip
     fault.check(done.returncode == 0, f"resume: {done.stderr.strip()[-200:]}")
     fault.recovery_s = stand.until(
-        lambda: gauge(process, "clarion_pruning_frozen", **frozen) == 0,
+        lambda: metric(process.port, "clarion_pruning_frozen", **frozen) == 0,
         "resumed",
         timeout_s=RETURNS_S,
     )
@@ -208,14 +211,15 @@ def _wrong_environment(stand: Stand) -> Fault:
     fault.note = f"{left} of {WRONG} devices left"
     frozen = {"tenant": people.TENANT, "app": "ios", "platform": Platform.APNS}
     apns = stand.processes["deliver-apns"]
-    fault.check(gauge(apns, "clarion_pruning_frozen", **frozen) == 1, "the gauge is not set")
+    is_frozen = metric(apns.port, "clarion_pruning_frozen", **frozen) == 1
+    fault.check(is_frozen, "the gauge is not set")
     return fault
 
 
 def _limits(stand: Stand) -> Iterator[float]:
     until = time.monotonic() + LOOK_S
     while time.monotonic() < until:
-        yield gauge(stand.processes[DELIVER.label], "clarion_concurrency_limit", **GATE)
+        yield metric(stand.processes[DELIVER.label].port, "clarion_concurrency_limit", **GATE)
         time.sleep(LOOK_EVERY_S)
 
 
@@ -268,7 +272,7 @@ def _accepted(stand: Stand) -> int:
 
 
 def _is_open(stand: Stand) -> bool:
-    return gauge(stand.processes[DELIVER.label], "clarion_circuit_open", **GATE) == 1
+    return metric(stand.processes[DELIVER.label].port, "clarion_circuit_open", **GATE) == 1
 
 
 def _share(stand: Stand) -> float:

@@ -130,9 +130,11 @@ def resume(child: Child) -> None:
 
 
 @contextmanager
-def copying(bootstrap: str, name: str, directory: Path) -> Iterator[Copying]:
+def copying(
+    bootstrap: str, name: str, directory: Path, kind: type[Copying] = Copying
+) -> Iterator[Copying]:
     """Make the topics and begin the stream; end all in the end."""
-    made = Copying(bootstrap, name, directory)
+    made = kind(bootstrap, name, directory)
     try:
         yield made
     finally:

@@ -9,7 +9,7 @@ from threading import Event
 import pytest
 
 from tests.integration.copy_process import Copy
-from tests.integration.copying import Copying, pause, resume
+from tests.integration.copying import Copying, copying, pause, resume
 from tests.servers.apache_kafka import ApacheKafka
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(240)]
@@ -36,8 +36,7 @@ def test_a_broker_that_is_away_for_long_is_waited_for(
     single: ApacheKafka, unique: str, tmp_path: Path
 ) -> None:
     """No process dies of it."""
-    copy = Hasty(single.bootstrap, unique, tmp_path)
-    try:
+    with copying(single.bootstrap, unique, tmp_path, Hasty) as copy:
         for instance in ("0", "1"):
             copy.start(instance)
         copy.run(more=SOME)
@@ -47,16 +46,13 @@ def test_a_broker_that_is_away_for_long_is_waited_for(
         copy.run(more=SOME)
         assert copy.finish() == copy.committed.found
         assert copy.deaths == []
-    finally:
-        copy.close()
 
 
 def test_a_process_that_starts_before_the_broker_waits_for_it(
     single: ApacheKafka, unique: str, tmp_path: Path
 ) -> None:
     """It begins as soon as the broker is there."""
-    copy = Hasty(single.bootstrap, unique, tmp_path)
-    try:
+    with copying(single.bootstrap, unique, tmp_path, Hasty) as copy:
         single.kill()
         copy.start("0")
         pass_time(OUTAGE_S)
@@ -64,16 +60,13 @@ def test_a_process_that_starts_before_the_broker_waits_for_it(
         copy.run(more=SOME)
         assert copy.finish() == copy.committed.found
         assert copy.deaths == []
-    finally:
-        copy.close()
 
 
 def test_a_process_that_stood_still_goes_on(
     single: ApacheKafka, unique: str, tmp_path: Path
 ) -> None:
     """As in a wait for a store: the broker has aborted what it had open; it begins anew."""
-    copy = Hasty(single.bootstrap, unique, tmp_path)
-    try:
+    with copying(single.bootstrap, unique, tmp_path, Hasty) as copy:
         child = copy.start("0")
         for _ in range(3):
             copy.run(more=SOME)
@@ -83,16 +76,13 @@ def test_a_process_that_stood_still_goes_on(
         copy.run(more=SOME)
         assert copy.finish() == copy.committed.found
         assert copy.deaths == []
-    finally:
-        copy.close()
 
 
 def test_a_process_that_is_to_stop_does_not_wait_for_the_broker(
     single: ApacheKafka, unique: str, tmp_path: Path
 ) -> None:
     """It ends uncommitted, and its successor is exact."""
-    copy = Hasty(single.bootstrap, unique, tmp_path)
-    try:
+    with copying(single.bootstrap, unique, tmp_path, Hasty) as copy:
         copy.start("0")
         copy.run(more=SOME)
         single.kill()
@@ -101,5 +91,3 @@ def test_a_process_that_is_to_stop_does_not_wait_for_the_broker(
         copy.start("0")
         copy.run(more=SOME)
         assert copy.finish() == copy.committed.found
-    finally:
-        copy.close()
