@@ -30,7 +30,7 @@ STEP = 250  # records read in one call; between calls the batch's bytes are coun
 MAX_BATCH_BYTES = 262_144  # an event may list a thousand users: what a batch holds stays bounded
 STARVATION_S = 1.0  # a lower lane is served at least this often, however busy the higher ones are
 SEEK_TIMEOUT_S = 30.0  # a broker that has just started takes a while to set partitions up
-CLOSE_TIMEOUT_S = 5.0
+LEAVE_TIMEOUT_S = 5.0
 GHOST_S = 30.0  # how long after a pause Kafka may still tell that it took us for two
 ANSWER_S = 5.0  # one question to Kafka; a flow that waits looks after each whether it is to stop
 
@@ -108,7 +108,6 @@ class Lanes:
         self._tells_end = tells_end
         self._patience = patience
         self._read_at = self._stood_still_at = 0.0
-        self._closing = False
         self.on_end: Callable[[str, int], None] = lambda _topic, _partition: None
         self._on_revoke: RevokeHook = lambda: None
         self._on_assign: Callable[[Lane, Sequence[TopicPartition]], None] = lambda _lane, _tps: None
@@ -195,13 +194,11 @@ class Lanes:
         librdkafka gives up for good. Without such a pause there is another process, which is final.
         """
         self._on_revoke()
-        old = [lane.consumer for lane in self.lanes]
+        _leave(self.lanes)
         for lane in self.lanes:
             lane.committed.clear()
             lane.to_seek.clear()
             lane.consumer = self._consumer(lane.plan)
-        for consumer in old:
-            threading.Thread(target=consumer.close, name="close-lane", daemon=True).start()
         for lane in self.lanes:
             self._join(lane)
 
@@ -244,17 +241,10 @@ class Lanes:
 
         All is committed by now, so giving partitions up needs no more care.
         """
-        self._closing = True
-        # librdkafka may wait for a rebalance that never ends; a process that stops must not.
-        closers = [
-            threading.Thread(target=lane.consumer.close, name="close-lane", daemon=True)
-            for lane in self.lanes
-        ]
-        for closer in closers:
-            closer.start()
-        deadline = time.monotonic() + CLOSE_TIMEOUT_S
-        for closer in closers:
-            closer.join(max(0.0, deadline - time.monotonic()))
+        leaving = _leave(self.lanes)
+        deadline = time.monotonic() + LEAVE_TIMEOUT_S
+        for thread in leaving:
+            thread.join(max(0.0, deadline - time.monotonic()))
         self.lanes = []
 
     def _fill(self, lane: Lane, messages: list[Any]) -> list[Message]:
@@ -309,8 +299,6 @@ class Lanes:
         return [] if is_void else good
 
     def _assigned(self, lane: Lane, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        if self._closing:
-            return
         self._fetch_committed(lane, partitions)
         self._on_assign(lane, partitions)
 
@@ -329,8 +317,6 @@ class Lanes:
                 lane.committed[tp.topic, tp.partition] = Position(tp.offset, tp.metadata or "")
 
     def _revoked(self, lane: Lane, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        if self._closing:
-            return
         self._on_revoke()
         for tp in partitions:
             lane.committed.pop((tp.topic, tp.partition), None)
@@ -366,6 +352,23 @@ class Lanes:
                 raise
             return False
         return True
+
+
+def _leave(lanes: Sequence[Lane]) -> list[threading.Thread]:
+    """Let go of the consumers, each in a thread, for that takes a moment; give the threads.
+
+    They are dropped rather than closed. A close answers a rebalance that is still under way, and
+    when the group is done with first it waits for ever with Python's lock in its hands, so that the
+    whole process stands still (librdkafka issue 4041). A static member has nothing to tell the
+    group when it goes.
+    """
+    held = [[lane.consumer] for lane in lanes]
+    for lane in lanes:
+        del lane.consumer  # its callbacks know the lane: this is the circle that kept it
+    threads = [threading.Thread(target=one.clear, name="leave-lane", daemon=True) for one in held]
+    for thread in threads:
+        thread.start()
+    return threads
 
 
 def by_topic(partitions: Sequence[TopicPartition]) -> dict[str, list[int]]:

@@ -214,7 +214,6 @@ def test_a_fenced_consumer_begins_anew_only_after_a_pause(
     joined: list[Any] = []
     monkeypatch.setattr(lanes, "_consumer", lambda _plan: fresh)
     monkeypatch.setattr(lanes, "_join", lambda lane: joined.append(lane.consumer))
-    monkeypatch.setattr(consumer, "close", lambda: None, raising=False)
     revoked: list[int] = []
     lanes._on_revoke = lambda: revoked.append(1)
     assert lanes.read(idle_s=0) is None
