@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from confluent_kafka import KafkaException, Producer, TopicPartition
 
 from flows.broker_errors import is_out_of_group, is_passing
-from flows.lanes import ANSWER_S, STORE, Lane, Lanes
+from flows.lanes import ANSWER_S, NO_REBOOTSTRAP, STORE, Lane, Lanes
 from schemas import metrics
 from schemas.stream import Batch, Positions, Record
 from state.patience import FAIL_FAST, Patience
@@ -31,6 +31,7 @@ PRODUCER_DEFAULTS: dict[str, Any] = {
     "enable.idempotence": True,
     "transaction.timeout.ms": int(TRANSACTION_TIMEOUT_S * 1_000),
     "reconnect.backoff.max.ms": 1_000,
+    "metadata.recovery.strategy": NO_REBOOTSTRAP,
 }
 
 

@@ -34,6 +34,11 @@ LEAVE_TIMEOUT_S = 5.0
 GHOST_S = 30.0  # how long after a pause Kafka may still tell that it took us for two
 ANSWER_S = 5.0  # one question to Kafka; a flow that waits looks after each whether it is to stop
 
+NO_REBOOTSTRAP = "none"
+"""When no broker is up, librdkafka 2.16 would forget them all and begin at the bootstrap servers. A
+call that waits for a coordinator then waits for one of the forgotten for ever, and a consumer beats
+without its member id and is taken for another of its name."""
+
 CONSUMER_DEFAULTS: dict[str, Any] = {
     "enable.auto.commit": False,
     "isolation.level": "read_committed",
@@ -49,6 +54,7 @@ CONSUMER_DEFAULTS: dict[str, Any] = {
     "heartbeat.interval.ms": 2_000,
     # A broker that is back is noticed before it ends the sessions (the default is 10 s).
     "reconnect.backoff.max.ms": 1_000,
+    "metadata.recovery.strategy": NO_REBOOTSTRAP,
 }
 
 RevokeHook = Callable[[], None]
