@@ -33,6 +33,7 @@ MOST_WAITING = 40_000
 FEED = 2_000
 REGISTRY_KILLS_EVERY = 6
 BEFORE_MIDNIGHT_MS = 60_000
+REGISTERED_PER_S = 4_000  # about; the month ends when the devices are registered and events flow
 
 
 @dataclass
@@ -114,7 +115,7 @@ class Run:
 
 def run(plan: Plan, directory: Path) -> Iterator[Fault]:
     """Run it and report each kind of fault."""
-    with open_stand(directory, clock=_before_midnight()) as stand:
+    with open_stand(directory, clock=_before_midnight(plan.events)) as stand:
         behave_all(stand, remember=True)
         made = Run(stand, plan.random("kills"))
         _register(made, plan)
@@ -175,11 +176,12 @@ def _events(count: int, start: int, now_ms: int) -> Iterator[people.Record]:
         yield people.event(number, people.priority_of(number), **more)
 
 
-def _before_midnight() -> ClockSettings:
+def _before_midnight(devices: int) -> ClockSettings:
     """Let the business clock cross the end of a month soon after the events have begun."""
     now_ms = wall_ms()
     end_ms = int(datetime(2026, 12, 1, tzinfo=UTC).timestamp() * 1_000)
-    return ClockSettings(origin_ms=end_ms - BEFORE_MIDNIGHT_MS, wall_origin_ms=now_ms)
+    before_ms = BEFORE_MIDNIGHT_MS + devices * 1_000 // REGISTERED_PER_S
+    return ClockSettings(origin_ms=end_ms - before_ms, wall_origin_ms=now_ms)
 
 
 def _report(made: Run, counted: Counted, plan: Plan) -> Iterator[Fault]:
