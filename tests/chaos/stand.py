@@ -158,10 +158,11 @@ class Stand:
         return f"https://127.0.0.1:{self.stack.simulator_ports[Platform.WEBPUSH]}"
 
     def over(self) -> int:
-        """Count the deliveries that have a terminal outcome in ClickHouse."""
+        """Count the terminal outcomes of deliveries in ClickHouse."""
+        # Cheap, as it is asked all the time; that none is there twice is for the audit to see.
         return self.one(
-            "SELECT uniqExactIf(delivery_id, delivery_id != '') FROM outcomes"  # noqa: S608 - our own enum
-            f" WHERE status IN ({TERMINAL_SQL})"
+            "SELECT count() FROM outcomes"  # noqa: S608 - our own enum
+            f" WHERE delivery_id != '' AND status IN ({TERMINAL_SQL})"
         )
 
     def one(self, query: str) -> int:

@@ -16,6 +16,7 @@ from confluent_kafka.admin import (
 
 from sandbox.keys import SandboxKeys
 from sandbox.stack import Stack
+from schemas.settings import TimerSettings
 from schemas.topics import EVENTS
 from tests.chaos import people
 from tests.chaos.fault import Fault
@@ -31,13 +32,17 @@ MAX_BYTES = 12_000_000
 STAGES = ("route", "registry", "outcomes", "timers", "deliver.fcm")
 SETTLE_S = 240.0
 LOOK_EVERY_S = 3.0
+WHEEL = TimerSettings(slots=32, slot_s=1)
+"""A lap of 48 s: whatever lies in a slot of the timers is read when its turn comes."""
 SHOWN = 10
 
 
 def run(plan: Plan, directory: Path) -> Iterator[Fault]:
     """Put them all, and look until each has come to its end."""
     stand = Stand(directory)
-    stand.stack = Stack(directory, tenant, kafka=stand.kafka, redis=stand.redis)
+    stand.stack = Stack(
+        directory, tenant, options={"timers": WHEEL}, kafka=stand.kafka, redis=stand.redis
+    )
     try:
         stand.start()
         yield fuzzed(stand, plan)
