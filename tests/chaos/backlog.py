@@ -11,16 +11,15 @@ from schemas.outcomes import Reason, Status
 from schemas.pipeline import Outcome
 from schemas.stream import Record
 from schemas.topics import OUTCOMES
-from tests.bench.machine import peak_rss_mb
 from tests.chaos import people
 from tests.chaos.fault import Fault
+from tests.chaos.memory import Peaks
 from tests.chaos.probes import RECORDS_READ, metric
 from tests.chaos.schedule import Plan
 from tests.chaos.stand import FLOWS, Stand, behave_all, open_stand
 
 BACKLOG = 500_000
 EACH = 5  # registrations and events of one user; as many as the cap on news lets pass
-LIMIT_MB = 512
 ANSWER_S = 5.0
 SLOW_S = 20.0
 LATER_EVERY, LATER_S = 5, 60.0
@@ -32,7 +31,7 @@ def backlogs(plan: Plan, directory: Path) -> Fault:
     """Start flows with everything queued before them, and a provider that answers slowly."""
     count = plan.sized(BACKLOG)
     fault = Fault("Backlogs before a start", injected=count)
-    peaks: dict[str, float] = {}
+    peaks = Peaks()
     with open_stand(directory, flows=()) as stand:
         users = max(1, count // EACH)
         devices = list(people.registrations(users, stand.webpush_origin))
@@ -43,7 +42,7 @@ def backlogs(plan: Plan, directory: Path) -> Fault:
         stand.until_all(lambda: stand.one("SELECT uniqExact(user_id) FROM devices"), users)
         stand.until_all(lambda: stand.one("SELECT count() FROM outcomes"), count)
         _await_read(stand, "registry", len(devices) * EACH)
-        _measure(stand, peaks)
+        peaks.measure(stand)
         stand.remove("registry")
         due_at = datetime.now(UTC) + timedelta(seconds=LATER_S)
         stand.put(_events(count, users, due_at))
@@ -53,14 +52,11 @@ def backlogs(plan: Plan, directory: Path) -> Fault:
         _start(stand, *(spec.label for spec in FLOWS if spec.name == "deliver"))
         # Until what was scheduled has come due, and for a while of slow answers after it.
         _last(stand, max(SLOW_S, SLOW_S + due_at.timestamp() - time.time()))
-        _measure(stand, peaks)
+        peaks.measure(stand)
         waiting = stand.lag()
-    for label, peak_mb in peaks.items():
-        fault.check(peak_mb < LIMIT_MB, f"{label} took {peak_mb:.0f} MB")
-    peaks_told = ", ".join(f"{label} {peak_mb:.0f}" for label, peak_mb in sorted(peaks.items()))
     fault.note = (
         f"{count} each of registrations, outcomes and events, {waiting} deliveries waited at the"
-        f" end; peak MB: {peaks_told}"
+        f" end; {peaks.check(fault)}"
     )
     return fault
 
@@ -80,11 +76,6 @@ def _await_read(stand: Stand, label: str, records: int) -> None:
 def _last(stand: Stand, seconds: float) -> None:
     end = time.monotonic() + seconds
     stand.until(lambda: time.monotonic() > end, "over", timeout_s=seconds + 1)
-
-
-def _measure(stand: Stand, peaks: dict[str, float]) -> None:
-    for label, process in stand.processes.items():
-        peaks[label] = peak_rss_mb(process.child.pid)
 
 
 def _events(count: int, users: int, due_at: datetime) -> Iterator[Record]:

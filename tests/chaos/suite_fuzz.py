@@ -22,6 +22,7 @@ from tests.chaos import people
 from tests.chaos.fault import Fault
 from tests.chaos.fuzz import Fuzz
 from tests.chaos.fuzz_input import FUZZ_TENANT, USERS
+from tests.chaos.memory import Peaks
 from tests.chaos.schedule import Plan
 from tests.chaos.stand import Stand
 
@@ -75,6 +76,9 @@ def fuzzed(stand: Stand, plan: Plan) -> Fault:
     fault.duplicated = sum(one.endswith(("dead letters", "times")) for one in problems)
     fault.problems += problems[:SHOWN]
     restarts = {p.label: p.restarts for p in stand.processes.values() if p.restarts}
+    peaks = Peaks()
+    peaks.measure(stand)
+    fault.note = peaks.check(fault)
     fault.check(not restarts, f"flows ended: {restarts}; {stand.tails() if restarts else ''}")
     return fault
 
