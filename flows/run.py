@@ -12,21 +12,24 @@ from flows.compose import Process, build_process
 from flows.health import Health, HealthServer
 from flows.observe import configure_logs
 from flows.readiness import Readiness
+from flows.stop_deadline import StopDeadline
 from schemas.pipeline import Platform
 from schemas.settings import Settings
 
 
 def run_flow(settings: Settings, name: str, platform: Platform | None = None) -> None:
-    """Run a flow until SIGTERM or SIGINT; then drain, commit and return.
+    """Run a flow until SIGTERM or SIGINT; then drain, commit and return, in 10 s at most.
 
     It returns as well when it was told to stop in a wait for a store: what was under way stays
     uncommitted, and the next process reads it again. Raises what stopped the flow otherwise, such
     as a store that stayed away for too long; a supervisor starts the process again.
     """
     stop = threading.Event()
+    deadline = StopDeadline()
 
     def ask_to_stop(_number: int, _frame: FrameType | None) -> None:
         stop.set()
+        deadline.begin()
 
     signal.signal(signal.SIGTERM, ask_to_stop)
     signal.signal(signal.SIGINT, ask_to_stop)
@@ -58,6 +61,7 @@ def run_flow(settings: Settings, name: str, platform: Platform | None = None) ->
     finally:
         server.stop()
         readiness.stop()
+        deadline.cancel()
     structlog.get_logger().info("stopped")
 
 
