@@ -1,9 +1,11 @@
 """Metrics and health over HTTP: /metrics, /healthz and /readyz."""
 
+import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
@@ -81,8 +83,7 @@ class HealthServer:
         self, health: Health, missing: Callable[[], Sequence[str]], *, host: str, port: int
     ) -> None:
         handler = _handler(health, missing)
-        self._server = ThreadingHTTPServer((host, port), handler)
-        self._server.daemon_threads = True
+        self._server = _Server((host, port), handler)
         self.port = int(self._server.server_address[1])
         self._thread = threading.Thread(
             target=self._server.serve_forever, name="health", daemon=True
@@ -97,6 +98,15 @@ class HealthServer:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join(5)
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say what went wrong, unless a probe just did not wait for its answer."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
 
 
 def _handler(health: Health, missing: Callable[[], Sequence[str]]) -> type[BaseHTTPRequestHandler]:

@@ -1,5 +1,6 @@
 """Health: when a flow counts as stuck, and what the probes answer."""
 
+import http.client
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -171,3 +172,21 @@ def test_metrics_are_served(served: Served) -> None:
 def test_another_path_says_what_there_is(served: Served) -> None:
     """Instead of nothing."""
     assert served.get("/") == (404, "try /metrics, /healthz or /readyz")
+
+
+@pytest.mark.parametrize(("error", "told"), [(BrokenPipeError, False), (ValueError, True)])
+def test_a_probe_that_hangs_up_is_no_error(
+    capsys: pytest.CaptureFixture[str], error: type[Exception], *, told: bool
+) -> None:
+    """What else goes wrong while it is answered is told."""
+
+    def broken() -> list[str]:
+        raise error("in the middle of an answer")
+
+    server = HealthServer(Flow().health, broken, host="127.0.0.1", port=0)
+    server.start()
+    # The connection is closed after the error was handled.
+    with pytest.raises(http.client.RemoteDisconnected):
+        urllib.request.urlopen(f"http://127.0.0.1:{server.port}/readyz", timeout=30)
+    server.stop()
+    assert (error.__name__ in capsys.readouterr().err) is told
