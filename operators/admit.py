@@ -2,7 +2,8 @@
 
 from collections import defaultdict
 
-from operators.quiet_hours import Nights, minutes_of
+from operators.consent import refusal
+from operators.quiet_hours import Nights, windows_of
 from operators.work import Decided, Draft, Recipient, Work
 from schemas.outcomes import Reason, Status
 from schemas.pipeline import Priority
@@ -10,10 +11,11 @@ from state.profiles import Profile
 
 
 def admit(works: list[Work], now_ms: int) -> Decided:
-    """Keep the users who exist, have a device, agreed, and are not asleep.
+    """Keep the users who exist, have a device, agreed, and neither muted it nor are asleep.
 
     Quiet hours hold a message until they end, or drop it, as its category says; a critical one
-    passes through them. Who is held goes round as a chunk of its own, one per end of night.
+    passes through them and through a mute, and says so. Who is held goes round as a chunk of its
+    own, one per end of night.
     """
     nights = Nights(now_ms)
     outs: list[object] = []
@@ -24,21 +26,25 @@ def admit(works: list[Work], now_ms: int) -> Decided:
 
 def _admit_one(work: Work, nights: Nights, now_ms: int, outs: list[object]) -> None:
     draft = work.draft
-    category = draft.notice.category
     at_night = draft.category.quiet_hours
     sleeps = _Sleep(nights, draft)
-    if draft.notice.priority is Priority.CRITICAL:
-        at_night = "ignore"
+    is_critical = draft.notice.priority is Priority.CRITICAL
     held: defaultdict[int, list[int]] = defaultdict(list)
     for at, profile in enumerate(work.profiles):
         wanted = work.devices[at] if work.devices else ""
-        found = _reachable(profile, category, wanted)
+        found = _reachable(profile, draft, wanted)
+        if not isinstance(found, Reason) and found[0].muted_until_ms > now_ms and not is_critical:
+            found = Reason.MUTED
         if isinstance(found, Reason):
             outs.append(
                 work.decide(
                     now_ms, Status.SUPPRESSED, found, user_id=work.users[at], device_id=wanted
                 )
             )
+        elif is_critical:
+            if passed := _passed(found[0], sleeps, at_night, now_ms):
+                work.bypassed[found[0].user_id] = passed
+            work.recipients.append(found)
         elif at_night != "ignore" and (until := sleeps.until_ms(found[0])):
             held[until].append(at)
         else:
@@ -47,20 +53,33 @@ def _admit_one(work: Work, nights: Nights, now_ms: int, outs: list[object]) -> N
         outs += _at_night(work, now_ms, until, positions, drop=at_night == "drop")
 
 
-def _reachable(profile: Profile | None, category: str, wanted: str) -> Recipient | Reason:
+def _reachable(profile: Profile | None, draft: Draft, wanted: str) -> Recipient | Reason:
     """Give the devices that may get it, or why there are none. wanted: one device, "" for all."""
     if profile is None:
         return Reason.UNKNOWN_USER
-    if profile.opted_out_all or category in profile.opted_out_categories:
+    if profile.opted_out_all:
         return Reason.OPTED_OUT
     devices = profile.devices
     if wanted:
         devices = tuple(d for d in devices if d.device_id == wanted)
     if not devices:
         return Reason.NO_DEVICE
-    if profile.opted_out_platforms:
-        devices = tuple(d for d in devices if d.platform not in profile.opted_out_platforms)
-    return (profile, devices) if devices else Reason.OPTED_OUT
+    notice, rules = draft.notice, draft.category
+    if not (profile.choices or profile.opted_out_platforms):
+        # One answer for all devices; most users have made no finer choice.
+        why = refusal(profile, notice.category, notice.type, rules, devices[0].platform)
+        return why or (profile, devices)
+    whys = [refusal(profile, notice.category, notice.type, rules, d.platform) for d in devices]
+    agreed = tuple(device for device, why in zip(devices, whys, strict=True) if why is None)
+    return (profile, agreed) if agreed else whys[0] or Reason.OPTED_OUT
+
+
+def _passed(profile: Profile, sleeps: "_Sleep", at_night: str, now_ms: int) -> str:
+    """Say what would have held back this message, were it not critical."""
+    passed = ["mute"] if profile.muted_until_ms > now_ms else []
+    if at_night != "ignore" and sleeps.until_ms(profile):
+        passed.append("quiet hours")
+    return ", ".join(passed)
 
 
 class _Sleep:
@@ -69,19 +88,16 @@ class _Sleep:
     def __init__(self, nights: Nights, draft: Draft) -> None:
         self._nights = nights
         self._zone = draft.tenant.time_zone
-        night = draft.tenant.quiet_hours
-        self._default = night and (minutes_of(night.start), minutes_of(night.end))
+        self._default = windows_of(draft.tenant.quiet_hours)
 
     def until_ms(self, profile: Profile) -> int:
         """Give when the user's night ends, 0 when it is day."""
-        zone = profile.time_zone or self._zone
-        night = profile.quiet_hours
-        if night is not None:
-            zone = night.time_zone or zone
-            return self._nights.quiet_until_ms(zone, night.start_min, night.end_min)
-        if self._default is None:
+        windows = self._default
+        if profile.quiet_hours is not None:
+            windows = (profile.quiet_hours, *profile.more_quiet_hours)
+        if not windows:
             return 0
-        return self._nights.quiet_until_ms(zone, *self._default)
+        return self._nights.quiet_until_ms(profile.time_zone or self._zone, windows)
 
 
 def _at_night(

@@ -1,5 +1,7 @@
 """Recipients to deliveries, one per device."""
 
+import msgspec
+
 from operators.render import Renderer, UnknownTemplateError
 from operators.templates import RenderError
 from operators.work import Decided, Work
@@ -84,3 +86,8 @@ def _address(work: Work, now_ms: int) -> None:
                     device.environment, 1, held, notice.traceparent, notice.sandbox,
                 )
             )  # fmt: skip
+    if work.bypassed:
+        work.deliveries = [
+            msgspec.structs.replace(d, bypassed=work.bypassed.get(d.user_id, ""))
+            for d in deliveries
+        ]

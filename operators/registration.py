@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, TypeVar
 import msgspec
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from operators.quiet_hours import minutes_of
+from operators.quiet_hours import windows_of
 from operators.work import Decided
 from schemas import topics
 from schemas.decode import BadMessageError, decode
@@ -16,7 +16,7 @@ from schemas.packed import UNREADABLE, fault_of
 from schemas.pipeline import DeadLetter, TokenDeath
 from schemas.registry import DeviceRegistration, UserPreferences, UserProfile, split_registry_key
 from schemas.stream import Message
-from state.profiles import Device, Profile, QuietHours
+from state.profiles import Choice, Device, Profile
 
 UNREGISTERED = "unregistered"
 END_OF_TIME_MS = 10_413_792_000_000
@@ -236,15 +236,30 @@ def _change_preferences(profile: Profile | None, change: PreferenceChange) -> Pr
     profile = profile or Profile(change.user_id, 0)
     if change.at_ms < profile.preferences_at_ms:
         return profile
-    night = None if said is None else said.quiet_hours
+    if said is None:
+        kept = (profile.user_id, profile.version, profile.locale, profile.time_zone)
+        without = Profile(*kept, devices=profile.devices)
+        return msgspec.structs.replace(
+            without,
+            country=profile.country,
+            attributes=profile.attributes,
+            segments=profile.segments,
+            updated_at_ms=profile.updated_at_ms,
+            preferences_at_ms=change.at_ms,
+        )
+    windows = windows_of(said.quiet_hours)
     return msgspec.structs.replace(
         profile,
-        opted_out_all=said is not None and said.opt_out_all,
-        opted_out_categories=() if said is None else said.opted_out_categories,
-        opted_out_platforms=() if said is None else tuple(said.opted_out_channels),
-        quiet_hours=None
-        if night is None
-        else QuietHours(minutes_of(night.start), minutes_of(night.end), night.time_zone or ""),
+        opted_out_all=said.opt_out_all,
+        opted_out_categories=said.opted_out_categories,
+        opted_out_platforms=tuple(said.opted_out_channels),
+        quiet_hours=windows[0] if windows else None,
+        more_quiet_hours=windows[1:],
+        choices=tuple(
+            Choice(one.allow, one.type, one.category or "", one.channel or "")
+            for one in said.choices
+        ),
+        muted_until_ms=epoch_ms(said.muted_until),
         preferences_at_ms=change.at_ms,
     )
 

@@ -135,11 +135,14 @@ def outcome_of(one: Settled, now_ms: int, status: Status, reason: Reason) -> Out
     latency_ms = -1
     if status is Status.SENT and not d.held:
         latency_ms = max(0, one.answered_at_ms - d.accepted_at_ms)
+    detail = answer.provider_reason
+    if d.bypassed:
+        detail = f"past {d.bypassed}; {detail}".rstrip("; ")
     # Positional, in the order of the struct: this line runs once per push.
     return Outcome(
         attempt_id(d.delivery_id, d.attempt, status), now_ms, d.tenant, d.message_id, status,
         reason, d.priority, d.user_id, d.device_id, d.delivery_id, d.platform, d.category, d.type,
-        d.campaign_id, d.attempt, answer.provider_status, answer.provider_reason,
+        d.campaign_id, d.attempt, answer.provider_status, detail,
         answer.provider_id, latency_ms, answer.token_action, d.token, answer.token_invalid_at_ms,
         trace_id_of(d.traceparent), d.sandbox, d.created_at_ms,
     )  # fmt: skip

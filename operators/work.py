@@ -47,11 +47,12 @@ class Work:
     """A draft and some of its audience; each step fills in what the next one needs.
 
     asked: what was asked about the recipients' caps. deliveries: made for the recipients.
-    undeliverable: outcomes of those for whom none could be made.
+    undeliverable: outcomes of those for whom none could be made. bypassed: by user, what a critical
+    message went past.
     """
 
-    __slots__ = ("asked", "dedup_key", "deliveries", "devices", "draft", "held", "profiles",
-                 "recipients", "shard", "source", "undeliverable", "users")  # fmt: skip
+    __slots__ = ("asked", "bypassed", "dedup_key", "deliveries", "devices", "draft", "held",
+                 "profiles", "recipients", "shard", "source", "undeliverable", "users")  # fmt: skip
 
     def __init__(
         self,
@@ -76,6 +77,7 @@ class Work:
         self.asked: Any = None
         self.deliveries: list[Delivery] = []
         self.undeliverable: list[Outcome] = []
+        self.bypassed: dict[str, str] = {}
 
     def decide(
         self, now_ms: int, status: Status, reason: Reason, *, user_id: str = "", **more: Any

@@ -59,6 +59,7 @@ class Delivery(msgspec.Struct, frozen=True, array_like=True):
     history: one line per earlier attempt.
     attempts_before: attempts made before it was replayed from the dead letters; the retry policy
         does not count them. holds: how often it was held back before this attempt.
+    bypassed: what a critical message went past, such as "quiet hours".
     """
 
     delivery_id: str
@@ -89,6 +90,7 @@ class Delivery(msgspec.Struct, frozen=True, array_like=True):
     history: tuple[str, ...] = ()
     attempts_before: int = 0
     holds: int = 0
+    bypassed: str = ""
 
 
 class Answer(msgspec.Struct, frozen=True):

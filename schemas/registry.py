@@ -5,10 +5,10 @@ a value (a tombstone) forgets the device, the user or the preferences.
 """
 
 from base64 import urlsafe_b64decode
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 from urllib.parse import quote, unquote
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from schemas.content import Wire
 from schemas.decode import BadMessageError, check_json
@@ -26,6 +26,8 @@ from schemas.pipeline import Platform
 MAX_ATTRIBUTES_BYTES = 4_096
 MAX_TOKEN_CHARS = 4_096
 MAX_SEGMENTS_PER_USER = 1_000
+MAX_QUIET_WINDOWS = 10
+MAX_CHOICES = 200
 EVERYONE = "everyone"
 """The segment that Clarion keeps itself: all users of the tenant."""
 
@@ -100,15 +102,20 @@ class UserProfile(Wire):
         return self
 
 
-class QuietHours(Wire):
-    """A daily window, start included and end not; it may pass midnight.
+Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
+WEEKDAYS: tuple[str, ...] = get_args(Weekday)
 
-    time_zone: instead of the user's own.
+
+class QuietHours(Wire):
+    """A window of the day, start included and end not; it may pass midnight.
+
+    time_zone: instead of the user's own. days: on which it begins; every day when empty.
     """
 
     start: ClockTime
     end: ClockTime
     time_zone: TimeZone | None = None
+    days: Annotated[tuple[Weekday, ...], Field(max_length=7)] = ()
 
     @model_validator(mode="after")
     def _not_empty(self) -> Self:
@@ -117,8 +124,47 @@ class QuietHours(Wire):
         return self
 
 
+def _as_windows(value: object) -> object:
+    """Let one window stand without a list, and null for none."""
+    if value is None:
+        return ()
+    return (value,) if isinstance(value, (dict, QuietHours)) else value
+
+
+QuietWindows = Annotated[
+    tuple[QuietHours, ...],
+    Field(max_length=MAX_QUIET_WINDOWS),
+    BeforeValidator(_as_windows, json_schema_input_type=QuietHours | tuple[QuietHours, ...] | None),
+]
+
+
+class Choice(Wire):
+    """A user's yes or no to some messages: those of a type or a category, maybe on one channel.
+
+    Of several that fit a message the most specific holds: type before category, and with a
+    channel before without.
+    """
+
+    allow: Annotated[bool, Field(strict=True)]
+    type: Annotated[str, Field(max_length=128)] = ""
+    category: Name | None = None
+    channel: Platform | None = None
+
+    @model_validator(mode="after")
+    def _about_something(self) -> Self:
+        if not self.type and self.category is None:
+            raise ValueError("give a type or a category; to silence a channel: opted_out_channels")
+        return self
+
+
 class UserPreferences(Wire):
-    """What a user does not want. opted_out_channels: platforms that stay silent."""
+    """What a user wants and does not want.
+
+    opt_out_all: nothing at all. opted_out_channels: platforms that stay silent, whatever else is
+    said. muted_until: nothing but critical messages before this time. opted_out_categories: short
+    for choices that refuse a category. choices: see Choice; where none fits, the tenant's category
+    decides. quiet_hours: one window or several.
+    """
 
     schema_version: Literal[1] = 1
     tenant: Name
@@ -126,8 +172,17 @@ class UserPreferences(Wire):
     opt_out_all: Annotated[bool, Field(strict=True)] = False
     opted_out_categories: Annotated[tuple[Name, ...], Field(max_length=1_000, fail_fast=True)] = ()
     opted_out_channels: Annotated[tuple[Platform, ...], Field(max_length=10)] = ()
-    quiet_hours: QuietHours | None = None
+    muted_until: Time | None = None
+    choices: Annotated[tuple[Choice, ...], Field(max_length=MAX_CHOICES, fail_fast=True)] = ()
+    quiet_hours: QuietWindows = ()
     updated_at: Time
+
+    @model_validator(mode="after")
+    def _one_answer(self) -> Self:
+        about = [(one.type, one.category, one.channel) for one in self.choices]
+        if len(set(about)) < len(about):
+            raise ValueError("choices: two say yes or no to the same, remove one")
+        return self
 
 
 def registry_key(*parts: str) -> bytes:

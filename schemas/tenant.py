@@ -9,7 +9,7 @@ from schemas.content import LocalizedText, Wire
 from schemas.duration import Seconds, WholeSeconds
 from schemas.fields import Locale, Name, TimeZone
 from schemas.pipeline import Platform
-from schemas.registry import QuietHours
+from schemas.registry import QuietWindows
 
 __all__ = [
     "ApnsApp",
@@ -44,11 +44,13 @@ class Cap(Wire):
 class Category(Wire):
     """The rules for one category of messages.
 
-    quiet_hours: what happens to a message in the user's quiet hours: defer it to their end, drop
-    it, or ignore them. default_ttl_s: for events that give neither ttl_s nor expires_at.
+    consent: whether users get it until they say no (opt_out), or only once they have said yes
+    (opt_in). quiet_hours: what happens to a message in the user's quiet hours: defer it to their
+    end, drop it, or ignore them. default_ttl_s: for events that give neither ttl_s nor expires_at.
     """
 
     caps: Annotated[tuple[Cap, ...], Field(max_length=5)] = ()
+    consent: Literal["opt_out", "opt_in"] = "opt_out"
     quiet_hours: Literal["defer", "drop", "ignore"] = "defer"
     default_ttl_s: Annotated[WholeSeconds, Field(ge=1, le=28 * DAY_S)] = 3 * DAY_S
 
@@ -161,7 +163,7 @@ class Tenant(Wire):
     categories: Annotated[dict[Name, Category], Field(min_length=1, max_length=200)]
     time_zone: TimeZone = "UTC"
     locale: Locale = "en"
-    quiet_hours: QuietHours | None = None
+    quiet_hours: QuietWindows = ()
     rates: Rates = Rates()
     quotas: Quotas = Quotas()
     retry: RetryPolicy = RetryPolicy()

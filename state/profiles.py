@@ -32,14 +32,25 @@ class Device(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class QuietHours(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """A nightly window in minutes after local midnight; it wraps when end_min < start_min.
+    """A window in minutes after local midnight; it wraps when end_min < start_min.
 
-    time_zone: instead of the user's own, or empty.
+    time_zone: instead of the user's own, or empty. days: a bit for each weekday on which it begins,
+    Monday's being 1; 0 is every day.
     """
 
     start_min: int
     end_min: int
     time_zone: str = ""
+    days: int = 0
+
+
+class Choice(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A yes or no to messages of a type, a category, or both; on one platform, or empty for all."""
+
+    allow: bool
+    type: str = ""
+    category: str = ""
+    platform: str = ""
 
 
 # gc=False: a profile is a tree (JSON-like attributes), so the collector has no cycle to find.
@@ -49,6 +60,7 @@ class Profile(msgspec.Struct, frozen=True, array_like=True, gc=False):
     version: set by update_many, 1 at first, one more with every change.
     time_zone: IANA name or empty. country: ISO 3166-1 alpha-2 or empty.
     segments: the static segments that the user's record names.
+    quiet_hours, more_quiet_hours: the first window and the others. muted_until_ms: 0 is not muted.
     updated_at_ms: the newest change taken over; preferences_at_ms: the newest of preferences.
     """
 
@@ -66,6 +78,9 @@ class Profile(msgspec.Struct, frozen=True, array_like=True, gc=False):
     updated_at_ms: int = 0
     preferences_at_ms: int = 0
     segments: tuple[str, ...] = ()
+    more_quiet_hours: tuple[QuietHours, ...] = ()
+    choices: tuple[Choice, ...] = ()
+    muted_until_ms: int = 0
 
 
 Change = Callable[[Profile | None], Profile | None]

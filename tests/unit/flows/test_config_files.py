@@ -70,7 +70,7 @@ def test_demo_tenant_is_good() -> None:
             "apps.web.allowed_hosts.0",
             "use a host name",
         ),
-        ("quiet_hours: {start: 22:00, end: '07:00'}", "quiet_hours.start", "in quotes"),
+        ("quiet_hours: {start: 22:00, end: '07:00'}", "quiet_hours.0.start", "in quotes"),
         ("categories: {a: {caps: [{limit: 0}]}}", "categories.a.caps.0.limit", "greater than"),
         ("templates: {t: {texts: {en: {titel: x}}}}", "templates.t.texts.en.titel", "'title'"),
         (

@@ -9,12 +9,13 @@ from hypothesis import strategies as st
 
 from operators.admit import admit
 from operators.decode import Decode
+from operators.fan_out import fan_out
 from operators.quiet_hours import Nights
 from operators.work import Work
 from schemas.outcomes import Status
 from schemas.pipeline import Chunk, Outcome, Platform, Priority, Timer
 from schemas.tenant import Tenant
-from state.profiles import Profile, QuietHours
+from state.profiles import Choice, Profile, QuietHours
 from tests.unit.operators.builders import (
     NOW_MS,
     UNTIMED,
@@ -230,6 +231,54 @@ def test_whose_night_and_whose_zone(user: Profile, of: Tenant, *, is_asleep: boo
     assert bool(admitted(joined(work("u1", of=of), user))[1]) is is_asleep
 
 
+MUTED = {"muted_until_ms": NOW_MS + 1}
+
+
+@pytest.mark.parametrize(
+    ("changes", "passed"),
+    [
+        ({}, ""),
+        (MUTED, "mute"),
+        ({"quiet_hours": NIGHT}, "quiet hours"),
+        ({"quiet_hours": NIGHT, **MUTED}, "mute, quiet hours"),
+        ({"muted_until_ms": NOW_MS}, ""),
+    ],
+)
+def test_a_critical_message_goes_past_mute_and_night_and_says_so(
+    changes: dict[str, object], passed: str
+) -> None:
+    """In the delivery, and so in the outcome."""
+    piece = joined(work("u1", priority=Priority.CRITICAL), profile("u1", **changes))
+    assert admitted(piece) == (["u1"], [])
+    fan_out([piece], NOW_MS)
+    assert [d.bypassed for d in piece.deliveries] == [passed]
+
+
+def test_a_muted_user_gets_nothing_else() -> None:
+    """Until then; not even on the morning after."""
+    piece = joined(work("u1", "u2"), profile("u1", **MUTED), profile("u2", muted_until_ms=NOW_MS))
+    users, outs = admitted(piece)
+    assert (users, said(outs)) == (["u2"], [("u1", "suppressed", "muted")])
+
+
+def test_a_choice_may_be_about_one_channel() -> None:
+    """The other devices get it."""
+    web = device("w", platform=Platform.WEBPUSH)
+    refused = (Choice(allow=False, category="news", platform="webpush"),)
+    piece = joined(work("u1"), profile("u1", device("a"), web, choices=refused))
+    admitted(piece)
+    assert [d.device_id for d in piece.recipients[0][1]] == ["a"]
+
+
+def test_who_has_not_said_yes_gets_nothing_of_what_needs_it() -> None:
+    """With a reason of its own."""
+    of = tenant(categories={"news": {"consent": "opt_in"}})
+    yes = (Choice(allow=True, category="news"),)
+    piece = joined(work("u1", "u2", of=of), profile("u1"), profile("u2", choices=yes))
+    users, outs = admitted(piece)
+    assert (users, said(outs)) == (["u2"], [("u1", "suppressed", "not_opted_in")])
+
+
 @UNTIMED
 @given(
     st.lists(
@@ -256,7 +305,7 @@ def test_every_user_ends_in_one_place_with_one_reason(people: list[tuple], later
     for user, (zone, night, state) in zip(users, people, strict=True):
         made = profile(user, time_zone=zone, quiet_hours=QuietHours(*night) if night else None)
         if state == "ok" and night:
-            until = Nights(now_ms).quiet_until_ms(zone or "UTC", *night)
+            until = Nights(now_ms).quiet_until_ms(zone or "UTC", (QuietHours(*night),))
             mornings[until] += [user] if until else []
         if state == "no device":
             made = msgspec.structs.replace(made, devices=())

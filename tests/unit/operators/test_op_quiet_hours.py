@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from operators.quiet_hours import Nights, minutes_of, zone_of
+from state.profiles import QuietHours
 from tests.unit.operators.builders import UNTIMED
 
 BERLIN, NEW_YORK = "Europe/Berlin", "America/New_York"
@@ -26,7 +27,7 @@ def at(text: str, zone: str = "UTC", fold: int = 0) -> int:
 
 
 def until(now: int, zone: str, start: str, end: str) -> int:
-    return Nights(now).quiet_until_ms(zone, minutes_of(start), minutes_of(end))
+    return Nights(now).quiet_until_ms(zone, (QuietHours(minutes_of(start), minutes_of(end)),))
 
 
 def local_minute(moment: datetime, zone: str) -> int:
@@ -139,7 +140,7 @@ def test_as_the_model_says_around_clock_changes(
     """Any window, any moment of the nights in which clocks change."""
     now_ms = at(f"{CHANGES[zone][day]}T02:00") + offset_s * 1_000
     end = (start + length) % 1_440
-    found = Nights(now_ms).quiet_until_ms(zone, start, end)
+    found = Nights(now_ms).quiet_until_ms(zone, (QuietHours(start, end),))
     assert found == model(now_ms, zone, start, end)
 
 
@@ -155,9 +156,88 @@ def test_a_night_ends_after_now_and_not_in_itself(
 ) -> None:
     """Nobody is held for ever: the end lies ahead, at most the window and an hour away."""
     now_ms = at("2026-01-01") + second * 1_000
-    found = Nights(now_ms).quiet_until_ms(zone, start, (start + length) % 1_440)
+    windows = (QuietHours(start, (start + length) % 1_440),)
+    found = Nights(now_ms).quiet_until_ms(zone, windows)
     assert found == 0 or now_ms < found <= now_ms + (length + 60) * 60_000
-    assert found == 0 or not Nights(found).quiet_until_ms(zone, start, (start + length) % 1_440)
+    assert found == 0 or not Nights(found).quiet_until_ms(zone, windows)
+
+
+MON, FRI, SAT, SUN = 1, 1 << 4, 1 << 5, 1 << 6
+WEEKNIGHT = QuietHours(22 * 60, 7 * 60, days=MON | FRI)
+WEEKEND = QuietHours(0, 12 * 60, days=SAT | SUN)
+SIESTA = QuietHours(13 * 60, 15 * 60)
+
+
+@pytest.mark.parametrize(
+    ("now", "windows", "expected"),
+    [
+        # 2026-07-03 is a Friday.
+        ("2026-07-03T23:00", (WEEKNIGHT,), "2026-07-04T07:00"),
+        ("2026-07-04T06:59", (WEEKNIGHT,), "2026-07-04T07:00"),
+        ("2026-07-04T23:00", (WEEKNIGHT,), None),
+        ("2026-07-06T06:00", (WEEKNIGHT,), None),
+        ("2026-07-07T06:00", (WEEKNIGHT,), "2026-07-07T07:00"),
+        ("2026-07-03T14:00", (WEEKNIGHT, SIESTA), "2026-07-03T15:00"),
+        ("2026-07-03T23:00", (WEEKNIGHT, WEEKEND), "2026-07-04T12:00"),
+        ("2026-07-03T23:00", (WEEKEND, WEEKNIGHT), "2026-07-04T12:00"),
+        ("2026-07-04T12:00", (WEEKNIGHT, WEEKEND, SIESTA), None),
+    ],
+)
+@pytest.mark.parametrize("zone", ["UTC", NEW_YORK])
+def test_several_windows_on_their_days(
+    now: str, windows: tuple[QuietHours, ...], expected: str | None, zone: str
+) -> None:
+    """A window's day is that on which it begins; windows that overlap are one."""
+    found = Nights(at(now, zone)).quiet_until_ms(zone, windows)
+    assert found == (at(expected, zone) if expected else 0)
+
+
+def test_a_window_may_have_a_zone_of_its_own() -> None:
+    """Beside one that goes by the user's."""
+    windows = (QuietHours(22 * 60, 7 * 60, BERLIN), QuietHours(7 * 60, 8 * 60))
+    found = Nights(at("2026-07-01T04:30")).quiet_until_ms("UTC", windows)
+    assert found == at("2026-07-01T07:00", BERLIN)
+
+
+def test_windows_that_never_end_are_looked_at_again() -> None:
+    """Day and night quiet: the wait is bounded, a little more than a week."""
+    always = (QuietHours(0, 12 * 60), QuietHours(12 * 60, 0))
+    now_ms = at("2026-07-01T04:30")
+    days = (Nights(now_ms).quiet_until_ms("UTC", always) - now_ms) / 86_400_000
+    assert 7 < days < 9
+
+
+@UNTIMED
+@given(
+    st.integers(0, 14 * 1_440),
+    st.lists(
+        st.tuples(st.integers(0, 1_439), st.integers(1, 700), st.integers(0, 127)),
+        min_size=1,
+        max_size=3,
+    ),
+)
+def test_several_windows_as_a_walk_by_minutes_says(
+    minute: int, said: list[tuple[int, int, int]]
+) -> None:
+    """In UTC: the first minute that no window holds."""
+    start = datetime(2026, 6, 29, tzinfo=UTC)  # a Monday
+    windows = tuple(QuietHours(s, (s + n) % 1_440, days=d) for s, n, d in said)
+
+    def holds(moment: int) -> bool:
+        return any(
+            (moment - s) % 1_440 < n and (not d or d >> ((moment - s) // 1_440 % 7) & 1)
+            for s, n, d in said
+        )
+
+    now_ms = int(start.timestamp() * 1_000) + minute * 60_000
+    found = Nights(now_ms).quiet_until_ms("UTC", windows)
+    end = minute
+    while holds(end) and end < minute + 7 * 1_440:
+        end += 1
+    if end < minute + 7 * 1_440:
+        assert found == (now_ms + (end - minute) * 60_000 if end > minute else 0)
+    else:
+        assert found >= now_ms + 7 * 86_400_000
 
 
 @pytest.mark.parametrize("name", ["Mars/Olympus", "America", "../etc/passwd", ""])

@@ -20,7 +20,7 @@ from operators.registration import (
 from schemas.outcomes import Reason
 from schemas.pipeline import DeadLetter, Platform, TokenDeath
 from schemas.registry import UserPreferences, UserProfile
-from state.profiles import Device, Profile, QuietHours
+from state.profiles import Choice, Device, Profile, QuietHours
 from tests.unit.operators.builders import NOW_MS, device, keyed, messages, profile
 
 TOKEN = "t"
@@ -256,6 +256,32 @@ def test_preferences_replace_what_was_said() -> None:
     assert found.quiet_hours == QuietHours(22 * 60 + 30, 7 * 60 + 5, "Europe/Berlin")
 
 
+def test_all_that_a_user_may_say_is_kept() -> None:
+    """Windows by their days, choices, and a mute."""
+    found = after(
+        prefer(
+            2,
+            muted_until="2026-07-01T00:00:00Z",
+            choices=(
+                {"type": "alert", "allow": True},
+                {"category": "news", "channel": "webpush", "allow": False},
+            ),
+            quiet_hours=(
+                {"start": "22:00", "end": "07:00", "days": ["mon", "sun"]},
+                {"start": "12:00", "end": "13:00"},
+            ),
+        )
+    )
+    assert found is not None
+    assert found.muted_until_ms == 1_782_864_000_000
+    assert found.choices == (
+        Choice(allow=True, type="alert"),
+        Choice(allow=False, category="news", platform="webpush"),
+    )
+    assert found.quiet_hours == QuietHours(22 * 60, 7 * 60, days=0b1000001)
+    assert found.more_quiet_hours == (QuietHours(12 * 60, 13 * 60),)
+
+
 def test_older_preferences_change_nothing() -> None:
     """An opt-out is not undone by what was said before it."""
     found = after(prefer(2, opt_out_all=True), prefer(1))
@@ -272,9 +298,24 @@ def test_preferences_and_user_have_times_of_their_own() -> None:
 
 def test_forgotten_preferences_are_the_defaults() -> None:
     """Nothing is opted out of."""
-    found = after(prefer(1, opt_out_all=True), PreferenceChange("acme", "u1", None, 2))
+    everything = {
+        "opt_out_all": True,
+        "opted_out_categories": ("news",),
+        "opted_out_channels": ("fcm",),
+        "muted_until": "2026-07-01T00:00:00Z",
+        "choices": ({"type": "alert", "allow": True},),
+        "quiet_hours": ({"start": "22:00", "end": "07:00"}, {"start": "12:00", "end": "13:00"}),
+    }
+    devices_only = after(register(), user(1, locale="de"))
+    found = after(
+        register(),
+        user(1, locale="de"),
+        prefer(1, **everything),
+        PreferenceChange("acme", "u1", None, 2),
+    )
     assert found is not None
-    assert (found.opted_out_all, found.quiet_hours) == (False, None)
+    assert devices_only is not None
+    assert found == msgspec.structs.replace(devices_only, preferences_at_ms=2)
 
 
 def test_a_user_tombstone_forgets_everything() -> None:

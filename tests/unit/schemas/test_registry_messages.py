@@ -77,17 +77,17 @@ USER = {"tenant": "acme", "user_id": "u", "updated_at": "2026-01-05T08:00:00Z"}
         (
             UserPreferences,
             {"quiet_hours": {"start": "24:00", "end": "07:00"}},
-            "quiet_hours.start: use a 24-hour time",
+            "quiet_hours.0.start: use a 24-hour time",
         ),
         (
             UserPreferences,
             {"quiet_hours": {"start": "07:00", "end": "07:00"}},
-            "quiet_hours: start and end are the same",
+            "quiet_hours.0: start and end are the same",
         ),
         (
             UserPreferences,
             {"quiet_hours": {"start": 1320, "end": "07:00"}},
-            "quiet_hours.start: write a 24-hour time in quotes",
+            "quiet_hours.0.start: write a 24-hour time in quotes",
         ),
     ],
 )
