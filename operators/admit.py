@@ -3,6 +3,7 @@
 from collections import defaultdict
 
 from operators.consent import refusal
+from operators.holdout import holdouts_of, left_out
 from operators.quiet_hours import Nights, windows_of
 from operators.work import Decided, Draft, Recipient, Work
 from schemas.outcomes import Reason, Status
@@ -29,6 +30,7 @@ def _admit_one(work: Work, nights: Nights, now_ms: int, outs: list[object]) -> N
     at_night = draft.category.quiet_hours
     sleeps = _Sleep(nights, draft)
     is_critical = draft.notice.priority is Priority.CRITICAL
+    groups = holdouts_of(draft)
     held: defaultdict[int, list[int]] = defaultdict(list)
     for at, profile in enumerate(work.profiles):
         wanted = work.devices[at] if work.devices else ""
@@ -39,6 +41,17 @@ def _admit_one(work: Work, nights: Nights, now_ms: int, outs: list[object]) -> N
             outs.append(
                 work.decide(
                     now_ms, Status.SUPPRESSED, found, user_id=work.users[at], device_id=wanted
+                )
+            )
+        elif groups and (group := left_out(groups, draft.notice.tenant, found[0].user_id)):
+            outs.append(
+                work.decide(
+                    now_ms,
+                    Status.SUPPRESSED,
+                    Reason.HOLDOUT,
+                    user_id=found[0].user_id,
+                    device_id=wanted,
+                    detail=group,
                 )
             )
         elif is_critical:

@@ -202,6 +202,7 @@ def notice_of(
         campaign_id=event.campaign_id or "",
         traceparent=event.traceparent or "",
         sandbox=event.sandbox,
+        holdout_percent=event.holdout_percent or 0.0,
     )
 
 

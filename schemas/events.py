@@ -57,6 +57,7 @@ __all__ = [
 ]
 
 EVENT_VERSION = 1
+HoldoutPercent = Annotated[float, Field(strict=True, gt=0, le=50, allow_inf_nan=False)]
 MAX_EVENT_BYTES = 1_048_576
 """An event larger than this is refused unread: send a segment, or split the users."""
 MAX_VARIABLES_BYTES = 65_536
@@ -86,7 +87,8 @@ class Event(Wire):
     idempotency_key: events with the same key are one (the id when absent).
     created_at: when the producer made it. send_at: not before. expires_at or ttl_s: never sent
     after; ttl_s counts from send_at, or else from when Kafka accepted the event.
-    variables: for the template.
+    variables: for the template. holdout_percent: of the users, drawn by the campaign's id or else
+    the event's, who do not get it, so that its effect can be measured.
     sandbox: handled in full, but sent to the provider simulators.
     """
 
@@ -109,6 +111,7 @@ class Event(Wire):
     ttl_s: TtlS | None = None
     collapse_key: CollapseKey | None = None
     campaign_id: Id | None = None
+    holdout_percent: HoldoutPercent | None = None
     traceparent: Traceparent | None = None
     sandbox: Annotated[bool, Field(strict=True)] = False
 

@@ -97,6 +97,8 @@ class Reason(StrEnum):
     """The user muted everything that is not critical for now."""
     QUIET_HOURS = "quiet_hours"
     """It is night for the user: held until the window ends."""
+    HOLDOUT = "holdout"
+    """The user is in a group that gets nothing, to measure against; detail names the group."""
     FREQUENCY_CAP = "frequency_cap"
     """The category's cap for this user is used up."""
     TENANT_RATE = "tenant_rate"

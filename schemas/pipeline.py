@@ -184,6 +184,7 @@ class Notice(msgspec.Struct, frozen=True, array_like=True):
     campaign_id: str = ""
     traceparent: str = ""
     sandbox: bool = False
+    holdout_percent: float = 0.0
 
 
 class Chunk(msgspec.Struct, frozen=True, array_like=True):

@@ -17,6 +17,7 @@ __all__ = [
     "Cap",
     "Category",
     "FcmApp",
+    "Holdout",
     "PlatformRates",
     "Quotas",
     "Rates",
@@ -86,6 +87,17 @@ class Quotas(Wire):
     """
 
     user_daily: _Quota | None = None
+
+
+class Holdout(Wire):
+    """Users who get nothing of some categories, to measure what these do.
+
+    percent: of the tenant's users. name: another name draws other users.
+    """
+
+    percent: Annotated[float, Field(strict=True, gt=0, le=50, allow_inf_nan=False)]
+    categories: Annotated[tuple[Name, ...], Field(min_length=1, max_length=200)]
+    name: Name = "all"
 
 
 class RetryPolicy(Wire):
@@ -166,6 +178,7 @@ class Tenant(Wire):
     quiet_hours: QuietWindows = ()
     rates: Rates = Rates()
     quotas: Quotas = Quotas()
+    holdout: Holdout | None = None
     retry: RetryPolicy = RetryPolicy()
     hygiene: TokenHygiene = TokenHygiene()
     templates: dict[Name, Versions] = Field(default_factory=dict, max_length=1_000)
@@ -175,6 +188,8 @@ class Tenant(Wire):
     def _consistent(self) -> Self:
         if self.shards & (self.shards - 1):
             raise ValueError("shards: use a power of two, such as 16")
+        if unknown := set(self.holdout.categories if self.holdout else ()) - set(self.categories):
+            raise ValueError(f"holdout.categories: there is no category {min(unknown)!r}")
         for name, versions in self.templates.items():
             numbers = [template.version for template in versions]
             if len(set(numbers)) < len(numbers):
