@@ -30,7 +30,7 @@ STEP = 250  # records read in one call; between calls the batch's bytes are coun
 MAX_BATCH_BYTES = 262_144  # an event may list a thousand users: what a batch holds stays bounded
 STARVATION_S = 1.0  # a lower lane is served at least this often, however busy the higher ones are
 SEEK_TIMEOUT_S = 30.0  # a broker that has just started takes a while to set partitions up
-LEAVE_TIMEOUT_S = 5.0
+LEAVE_TIMEOUT_S = 2.0  # whoever ends anyway need not wait for clients to be torn down
 GHOST_S = 30.0  # how long after a pause Kafka may still tell that it took us for two
 ANSWER_S = 5.0  # one question to Kafka; a flow that waits looks after each whether it is to stop
 
