@@ -1,7 +1,7 @@
 """Registrations to changes of profiles: what each message means for its user."""
 
 from collections.abc import Callable
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
@@ -229,24 +229,19 @@ def _change_user(profile: Profile | None, change: UserChange) -> Profile | None:
     )
 
 
+_NOTHING_SAID = UserPreferences.model_construct(
+    tenant="", user_id="", updated_at=datetime.fromtimestamp(0, UTC)
+)
+
+
 def _change_preferences(profile: Profile | None, change: PreferenceChange) -> Profile | None:
     said = change.preferences
     if profile is None and said is None:  # of a user who is gone
         return None
+    said = said or _NOTHING_SAID
     profile = profile or Profile(change.user_id, 0)
     if change.at_ms < profile.preferences_at_ms:
         return profile
-    if said is None:
-        kept = (profile.user_id, profile.version, profile.locale, profile.time_zone)
-        without = Profile(*kept, devices=profile.devices)
-        return msgspec.structs.replace(
-            without,
-            country=profile.country,
-            attributes=profile.attributes,
-            segments=profile.segments,
-            updated_at_ms=profile.updated_at_ms,
-            preferences_at_ms=change.at_ms,
-        )
     windows = windows_of(said.quiet_hours)
     return msgspec.structs.replace(
         profile,

@@ -34,7 +34,17 @@ from schemas.decode import (
     refuse_crowd,
     sentences_of,
 )
-from schemas.fields import CollapseKey, Id, Key, Name, Time, Traceparent, TtlS, epoch_ms
+from schemas.fields import (
+    CollapseKey,
+    HoldoutPercent,
+    Id,
+    Key,
+    Name,
+    Time,
+    Traceparent,
+    TtlS,
+    epoch_ms,
+)
 from schemas.pipeline import Priority
 from schemas.upcast import OLD_MODELS, upcast
 
@@ -57,7 +67,6 @@ __all__ = [
 ]
 
 EVENT_VERSION = 1
-HoldoutPercent = Annotated[float, Field(strict=True, gt=0, le=50, allow_inf_nan=False)]
 MAX_EVENT_BYTES = 1_048_576
 """An event larger than this is refused unread: send a segment, or split the users."""
 MAX_VARIABLES_BYTES = 65_536

@@ -144,3 +144,6 @@ TimeZone = Annotated[
     Field(min_length=1, max_length=64, pattern=r"^[A-Za-z][A-Za-z0-9_+/-]*$"),
     AfterValidator(known_time_zone),
 ]
+
+HoldoutPercent = Annotated[float, Field(strict=True, gt=0, le=50, allow_inf_nan=False)]
+"""How many users of a hundred are left out; half at most."""

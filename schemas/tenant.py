@@ -7,7 +7,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from schemas.apps import ApnsApp, App, FcmApp, SecretRef, WebPushApp
 from schemas.content import LocalizedText, Wire
 from schemas.duration import Seconds, WholeSeconds
-from schemas.fields import Locale, Name, TimeZone
+from schemas.fields import HoldoutPercent, Locale, Name, TimeZone
 from schemas.pipeline import Platform
 from schemas.registry import QuietWindows
 
@@ -95,7 +95,7 @@ class Holdout(Wire):
     percent: of the tenant's users. name: another name draws other users.
     """
 
-    percent: Annotated[float, Field(strict=True, gt=0, le=50, allow_inf_nan=False)]
+    percent: HoldoutPercent
     categories: Annotated[tuple[Name, ...], Field(min_length=1, max_length=200)]
     name: Name = "all"
 
