@@ -33,7 +33,7 @@ pytestmark = pytest.mark.embedded_only  # the real one is not of the test's own
 
 USERS = 20
 EVENTS_EACH = 10
-DEADLINE_S = 30.0
+DEADLINE_S = 60.0
 
 
 def _profile(number: int, _old: Profile | None) -> Profile:

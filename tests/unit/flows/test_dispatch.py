@@ -233,7 +233,7 @@ async def test_too_fast_slows_down_and_tells_the_others() -> None:
         ticket = made.put(deliveries(1))
         await made.done(ticket)
         await made.until(lambda: made.rates.shares(["a/fcm"], NOW_MS) == [0.5])
-        assert made.dispatcher._lines["a"].gate.pace.share == 0.5
+        await made.until(lambda: made.dispatcher._lines["a"].gate.pace.share == 0.5)
         assert made.rates.shares(["b/fcm"], NOW_MS) == [1.0]
         made.rates.slow_down("a/fcm", 0, NOW_MS + 2_000)
         await made.until(lambda: made.dispatcher._lines["a"].gate.pace.share < 0.5)

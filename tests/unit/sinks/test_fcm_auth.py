@@ -9,8 +9,8 @@ from sinks.fcm_auth import AccessToken
 
 async def test_a_silent_token_endpoint_times_out() -> None:
     """An endpoint that takes the request and never answers is NOT_CONNECTED in bounded time."""
-    connections: list[asyncio.StreamWriter] = []
-    server = await asyncio.start_server(lambda _, writer: connections.append(writer), "127.0.0.1")
+    connections: asyncio.Queue[asyncio.StreamWriter] = asyncio.Queue()
+    server = await asyncio.start_server(lambda _, w: connections.put_nowait(w), "127.0.0.1")
     port = server.sockets[0].getsockname()[1]
     account, _ = make_service_account("acme", f"http://127.0.0.1:{port}/token")
     access = AccessToken(account, now=time.time, timeout_s=0.2)
@@ -18,11 +18,12 @@ async def test_a_silent_token_endpoint_times_out() -> None:
         answer = await access.headers()
         assert isinstance(answer, Answer)
         assert (answer.status, answer.reason) == (Status.RETRY, Reason.NOT_CONNECTED)
-        assert len(connections) == 1
+        # On a busy machine the server may hear of the connection after the client gave up.
+        writer = await asyncio.wait_for(connections.get(), 10)
+        writer.close()
+        assert connections.empty()
     finally:
         access.close()
-        for writer in connections:
-            writer.close()
         server.close()
 
 
