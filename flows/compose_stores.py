@@ -8,6 +8,7 @@ from flows.checkpoint import Checkpoint, KafkaFlush
 from flows.clickhouse_commit import OutcomeRows, RegistryRows
 from flows.compose import Composer, Process
 from flows.kafka import KafkaSink
+from operators.define import Define
 from operators.feedback import outcome_rows
 from operators.profile_writer import WriteProfiles
 from operators.registration import decode_registrations
@@ -15,6 +16,7 @@ from schemas import topics
 from schemas.settings import Settings
 from sinks.clickhouse import ClickHousePing, ClickHouseSettings, ClickHouseWriter, connect
 from sinks.clickhouse_once import ExactlyOnceWriter
+from state.definitions import RedisDefinitions
 from state.profiles import RedisProfiles
 from state.segments import RedisSegments
 from state.tokens import RedisTokens
@@ -50,7 +52,13 @@ def make_outcomes(composer: Composer) -> Process:
 
 def make_registry(composer: Composer) -> Process:
     """Make the flow from registrations to profiles."""
-    names = [topics.DEVICES, topics.USERS, topics.PREFERENCES, topics.TOKEN_DEATHS]
+    names = [
+        topics.DEVICES,
+        topics.USERS,
+        topics.PREFERENCES,
+        topics.TOKEN_DEATHS,
+        topics.DEFINITIONS,
+    ]
     lanes = composer.one_lane("registry", names)
     writer = make_writer(composer)
     flush = KafkaFlush(lanes, composer.kafka(), patience=composer.patience)
@@ -60,6 +68,7 @@ def make_registry(composer: Composer) -> Process:
     parts = registry.RegistryParts(
         source=composer.source(checkpoint),
         decode=decode_registrations,
+        definitions=Define(RedisDefinitions(redis)),
         profiles=WriteProfiles(
             composer.tenants,
             profiles=RedisProfiles(redis),

@@ -10,22 +10,27 @@ nothing of the users and tokens of the round before.
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from flows.compose import Composer
 from flows.registry_log import Part, RegistryLog
+from operators.define import Define
 from operators.profile_writer import WriteProfiles
 from operators.registration import Change, Registration, decode_registrations
 from operators.replayed import is_overtaken, is_tombstone
+from schemas.definitions import Definition
 from schemas.settings import Settings
 from schemas.stream import Message
 from schemas.tenant import Tenant
-from schemas.topics import DEVICES, PREFERENCES, TOKEN_DEATHS, USERS
+from schemas.topics import DEFINITIONS, DEVICES, PREFERENCES, TOKEN_DEATHS, USERS
+from state.definitions import RedisDefinitions, Removed
 from state.profiles import Profile, Profiles, RedisProfiles
 from state.segments import RedisSegments
 from state.tokens import RedisTokens
 
 PHASES: Sequence[tuple[str, Sequence[str]]] = (
+    # First: what profiles mean for a segment is defined here.
+    ("definitions", (DEFINITIONS,)),
     # In the order in which Kafka took them: a user's tombstone ends the devices before it.
     ("registrations", (USERS, DEVICES, PREFERENCES)),
     # Last: a death removes a registration that is there, and spares a newer one by its time.
@@ -96,6 +101,7 @@ class Rebuild:
         log: Log,
         tenants: Mapping[str, Tenant],
         *,
+        define: Callable[[list[Any]], list[Change]],
         write: Callable[[list[Change]], object],
         profiles: Profiles,
         batch: int = BATCH,
@@ -103,6 +109,7 @@ class Rebuild:
     ) -> None:
         self._log = log
         self._tenants = tenants
+        self._define = define
         self._write = write
         self._profiles = profiles
         self._batch = batch
@@ -137,19 +144,19 @@ class Rebuild:
             met = touched
             yield self._progress(CATCHING_UP, ends)
 
-    def _read(self, ends: Mapping[Part, int]) -> Iterator[tuple[str, list[Change]]]:
+    def _read(self, ends: Mapping[Part, int]) -> Iterator[tuple[str, list[Any]]]:
         for phase, topics in PHASES:
             for messages in self._log.read(topics, ends, batch=self._batch):
                 yield phase, self._decoded(messages)
 
-    def _decoded(self, messages: list[Message]) -> list[Change]:
+    def _decoded(self, messages: list[Message]) -> list[Any]:
         changes, letters = decode_registrations(messages, 0)
         self._counts["records"] += len(messages)
         self._counts["unreadable"] += len(letters)
         return changes
 
-    def _apply(self, changes: list[Change]) -> None:
-        self._write([*self._without_overtaken(changes)])
+    def _apply(self, changes: list[Any]) -> None:
+        self._write([*self._without_overtaken(self._define(changes))])
 
     def _without_overtaken(self, changes: list[Change]) -> Iterator[Change]:
         """Leave out tombstones that Redis is past; those after other changes of their user stay."""
@@ -193,7 +200,9 @@ class Rebuild:
         )
 
 
-def _touched(change: Change) -> Iterator[tuple[str, ...]]:
+def _touched(change: Change | Definition | Removed) -> Iterator[tuple[str, ...]]:
+    if isinstance(change, (Definition, Removed)):
+        return  # these compare times, whichever comes first
     yield change.tenant, change.user_id
     if isinstance(change, Registration):
         yield change.tenant, "token", change.device.token
@@ -214,7 +223,12 @@ def rebuild(settings: Settings, *, batch: int = BATCH) -> Iterator[Progress]:
         log.open(TOPICS)
         try:
             yield from Rebuild(
-                log, composer.tenants, write=write, profiles=profiles, batch=batch
+                log,
+                composer.tenants,
+                define=Define(RedisDefinitions(composer.redis)),
+                write=write,
+                profiles=profiles,
+                batch=batch,
             ).run()
         finally:
             log.close()

@@ -1,8 +1,8 @@
 """registry: from registrations to profiles."""
 
-# devices, users, preferences, dead tokens ─ decode ─ profiles ─► Redis (as it goes)
-#                                               │         └─────► ClickHouse
-#                                               └───────────────► dead letters
+# devices, users, preferences, dead tokens, definitions ─ decode ─ definitions ─ profiles ─► Redis (as it goes)
+#                                                            │                      └─────► ClickHouse
+#                                                            └────────────────────────────► dead letters
 
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +22,7 @@ class RegistryParts:
 
     source: Source[Batch]
     decode: Step
+    definitions: Apply
     profiles: Apply
     encode: Apply
     sink: Sink[Any]
@@ -33,8 +34,10 @@ def build(parts: RegistryParts) -> Dataflow:
     records = op.input("registrations", flow, parts.source)
     # Batch[Message]
     changes = fork("decode", records, parts.decode)
-    # Batch[Change], beside it Batch[DeadLetter]
-    written = apply("profiles", changes.oks, parts.profiles)
+    # Batch[Change | Definition | Removed], beside it Batch[DeadLetter]
+    others = apply("definitions", changes.oks, parts.definitions)
+    # Batch[Change]
+    written = apply("profiles", others, parts.profiles)
     # Batch[DeviceRow | UserRow]
     letters = apply("encode", changes.outs, parts.encode)
     merged = op.merge("merged", written, letters)

@@ -31,7 +31,7 @@ def specifications(
         yield topic(name, partitions, **week)
     # A rebuild reads them again in the order in which Kafka took them, by the broker's time.
     last_word = {"cleanup.policy": "compact", "message.timestamp.type": "LogAppendTime"}
-    for name in (topics.DEVICES, topics.PREFERENCES, topics.TOKEN_DEATHS):
+    for name in (topics.DEVICES, topics.PREFERENCES, topics.TOKEN_DEATHS, topics.DEFINITIONS):
         yield topic(name, partitions, **last_word)
     # A forgotten user's devices may stay on their own topic: only this tombstone ends them there.
     kept = {"delete.retention.ms": str(TOMBSTONES_KEPT_MS)}

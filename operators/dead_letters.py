@@ -29,7 +29,9 @@ STAGES: Mapping[str, str] = {
 } | {platform.value: topic for platform, topic in topics.DEAD_DELIVERIES.items()}
 """Stage -> the topic of its dead letters."""
 
-LAST_WORDS = frozenset({topics.DEVICES, topics.USERS, topics.PREFERENCES, topics.TOKEN_DEATHS})
+LAST_WORDS = frozenset(
+    {topics.DEVICES, topics.USERS, topics.PREFERENCES, topics.TOKEN_DEATHS, topics.DEFINITIONS}
+)
 """Compacted topics: only the newest record of a key counts."""
 
 _EVENTS, _CHUNKS = frozenset(topics.EVENTS.values()), frozenset(topics.CHUNKS.values())

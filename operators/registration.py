@@ -6,16 +6,24 @@ from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic_core import to_json
 
 from operators.quiet_hours import windows_of
 from operators.work import Decided
 from schemas import topics
 from schemas.decode import BadMessageError, decode
+from schemas.definitions import (
+    MAX_DEFINITION_BYTES,
+    Definition,
+    DefinitionRecord,
+    split_definition_key,
+)
 from schemas.fields import Id, Name, epoch_ms
 from schemas.packed import UNREADABLE, fault_of
 from schemas.pipeline import DeadLetter, TokenDeath
 from schemas.registry import DeviceRegistration, UserPreferences, UserProfile, split_registry_key
 from schemas.stream import Message
+from state.definitions import Removed
 from state.profiles import Choice, Device, Profile
 
 UNREGISTERED = "unregistered"
@@ -71,11 +79,12 @@ class PreferenceChange(NamedTuple):
 
 
 Change = Registration | Removal | UserChange | PreferenceChange
+"""What changes a user's profile."""
 
 
 def decode_registrations(messages: list[Message], now_ms: int) -> Decided:
     """Turn records of the registry's topics into changes; what is none becomes a dead letter."""
-    changes: list[Change] = []
+    changes: list[Change | Definition | Removed] = []
     letters: list[Any] = []
     for message in messages:
         try:
@@ -172,7 +181,22 @@ def _death(message: Message) -> Change:
     )
 
 
-_DECODERS: dict[str, Callable[[Message], Change]] = {
+def _definition(message: Message) -> Definition | Removed:
+    at_ms = message.timestamp()[1]
+    value = message.value()
+    if value is None:
+        kind, tenant, name = split_definition_key(message.key())
+        _check_names("the record key", tenant, name)
+        return Removed(kind, tenant, name, at_ms)
+    said = decode(DefinitionRecord, value, max_bytes=MAX_DEFINITION_BYTES)
+    if message.key() != said.key:
+        raise BadMessageError(f"the record key must be {said.key.decode()}, as the body says")
+    body = to_json(said.body)
+    return Definition(said.kind, said.tenant, said.name, said.version, body, at_ms)
+
+
+_DECODERS: dict[str, Callable[[Message], Change | Definition | Removed]] = {
+    topics.DEFINITIONS: _definition,
     topics.DEVICES: _device,
     topics.USERS: _user,
     topics.PREFERENCES: _preferences,

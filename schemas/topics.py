@@ -1,7 +1,8 @@
 """Topic names: the map that producers and flows share.
 
 ``events.<priority>`` and ``chunks.<priority>`` feed route, ``deliveries.<platform>.<priority>``
-feed deliver; the compacted registry topics hold the last word on each device and user.
+feed deliver; the compacted registry topics hold the last word on each device and user,
+``definitions`` that on each template, segment and campaign.
 ``dead.<stage>`` hold what could not be handled, ``dead.resolved`` which of that was replayed or
 dropped since, by the letter's coordinates.
 """
@@ -11,6 +12,7 @@ from schemas.pipeline import Platform, Priority
 DEVICES = "devices"
 USERS = "users"
 PREFERENCES = "preferences"
+DEFINITIONS = "definitions"
 TOKEN_DEATHS = "tokens.dead"  # noqa: S105 - a topic's name, not a secret
 TIMERS = "timers"
 OUTCOMES = "outcomes"

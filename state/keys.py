@@ -11,6 +11,8 @@ A user's keys carry `{tenant:shard}`, so profile, segments and caps of a user me
     {tenant:t<bucket>}:<hash>               owner of a token
     {tenant:d<bucket>}:<hash>               dedup key
     {tenant:segments}                       names of the tenant's segments
+    {tenant:<kind>}:definitions             what the tenant has defined of a kind, by name
+    {tenant:<kind>}:mark                    changes whenever that does
     {rate:<key>}                            token bucket
     {ledger:<group>}                        high-water marks of a consumer group
     {pruning:<tenant>/<app>/<platform>}     answers about a credential's tokens, counted by time
@@ -80,6 +82,16 @@ def scratch_key(tenant: str, shard: int, number: int) -> str:
 def segments_key(tenant: str) -> str:
     """Where the names of the tenant's segments are."""
     return f"{{{checked_tenant(tenant)}:segments}}"
+
+
+def definitions_key(tenant: str, kind: str) -> str:
+    """Where the tenant's definitions of a kind are."""
+    return f"{{{checked_tenant(tenant)}:{kind}}}:definitions"
+
+
+def definitions_mark_key(tenant: str, kind: str) -> str:
+    """Where the text is that changes with them."""
+    return f"{{{checked_tenant(tenant)}:{kind}}}:mark"
 
 
 def cap_key(tag: str, user_id: str, name: str, *, exact: bool) -> str:

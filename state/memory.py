@@ -7,9 +7,11 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
+from schemas.definitions import Definition, Kind
 from schemas.segments import Expression
 from state import keys
 from state.dedup import check_seen
+from state.definitions import Removed
 from state.ledger import NotOwnerError
 from state.profiles import Change, Profile, next_version
 from state.segments import EVERYONE
@@ -155,6 +157,40 @@ class MemorySegments:
         if expression.operator == "&":
             return left & right
         return left | right if expression.operator == "|" else left - right
+
+
+class MemoryDefinitions:
+    """Definitions in a dict; see Definitions."""
+
+    def __init__(self) -> None:
+        self._stored: dict[tuple[str, str], dict[str, Definition]] = {}
+        self._marks: dict[tuple[str, str], int] = {}
+
+    def apply(self, changes: Sequence[Definition | Removed]) -> None:
+        """See Definitions."""
+        for one in changes:
+            where = (keys.checked_tenant(one.tenant), one.kind)
+            stored = self._stored.setdefault(where, {})
+            last = stored.get(one.name)
+            if (last is not None and last.at_ms > one.at_ms) or last == one:
+                continue
+            if isinstance(one, Definition):
+                stored[one.name] = one
+            elif stored.pop(one.name, None) is None:
+                continue
+            self._marks[where] = self._marks.get(where, 0) + 1
+
+    def get(self, kind: Kind, tenant: str, name: str) -> Definition | None:
+        """See Definitions."""
+        return self._stored.get((tenant, kind), {}).get(name)
+
+    def all(self, kind: Kind, tenant: str) -> dict[str, Definition]:
+        """See Definitions."""
+        return dict(sorted(self._stored.get((tenant, kind), {}).items()))
+
+    def marks(self, kind: Kind, tenants: Sequence[str]) -> list[str]:
+        """See Definitions."""
+        return [str(self._marks.get((tenant, kind), "")) for tenant in tenants]
 
 
 class MemoryDedup:

@@ -176,6 +176,16 @@ def _death(seed: Seed) -> Made:
     return seed.rng.choice(kinds)
 
 
+def _definition(seed: Seed) -> Made:
+    said = {"kind": "segment", "tenant": TENANT, "name": "s", "body": {},
+            "updated_at": "2026-02-02T00:00:00Z"}  # fmt: skip
+    wrong: list[dict[str, Any]] = [
+        {}, {"kind": "x"}, {"tenant": "a b"}, {"body": SECRET}, {"version": 0}, {"more": SECRET},
+    ]  # fmt: skip
+    # Also one without a fault: its record key is not its own.
+    return json.dumps({**said, **seed.rng.choice(wrong)}).encode(), End.LETTER
+
+
 def _noise(seed: Seed) -> Made:
     # 0xc1 is never used in msgpack, and begins no JSON either.
     return seed.rng.choice((b"", b"\xc1" + seed.rng.randbytes(40), DEEP, b"\xdd\xff\xff\xff\xff",
@@ -192,6 +202,7 @@ _MAKERS: dict[str, Callable[[Seed], Made]] = {
     topics.USERS: lambda seed: _registration(seed, topics.USERS),
     topics.PREFERENCES: lambda seed: _registration(seed, topics.PREFERENCES),
     topics.TOKEN_DEATHS: _death,
+    topics.DEFINITIONS: _definition,
 }
 PACKED_TOPICS = tuple(_MAKERS)
 

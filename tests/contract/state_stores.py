@@ -4,9 +4,11 @@ from typing import NamedTuple
 
 from state.caps import Caps, RedisCaps
 from state.dedup import Dedup, RedisDedup
+from state.definitions import Definitions, RedisDefinitions
 from state.ledger import Ledger, RedisLedger
 from state.memory import (
     MemoryDedup,
+    MemoryDefinitions,
     MemoryLedger,
     MemoryProfiles,
     MemorySegments,
@@ -33,6 +35,7 @@ class Stores(NamedTuple):
     rates: Rates
     ledger: Ledger
     pruning: Pruning
+    definitions: Definitions
     client: RedisClient | None
 
 
@@ -46,6 +49,7 @@ def in_memory() -> Stores:
         MemoryRates(),
         MemoryLedger(),
         MemoryPruning(),
+        MemoryDefinitions(),
         None,
     )
 
@@ -60,5 +64,6 @@ def in_redis(client: RedisClient) -> Stores:
         RedisRates(client),
         RedisLedger(client),
         RedisPruning(client),
+        RedisDefinitions(client),
         client,
     )

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from flows import rebuild as flow
 from flows.rebuild import Progress, Rebuild
+from operators.define import Define
 from operators.profile_writer import WriteProfiles
 from operators.registration import decode_registrations
 from schemas.outcomes import Reason
@@ -20,7 +21,7 @@ from schemas.registry import registry_key
 from schemas.segments import parse
 from schemas.stream import Source
 from schemas.topics import DEVICES, PREFERENCES, TOKEN_DEATHS, USERS
-from state.memory import MemoryProfiles, MemorySegments, MemoryTokens
+from state.memory import MemoryDefinitions, MemoryProfiles, MemorySegments, MemoryTokens
 from state.profiles import Profile
 from tests.unit.operators.builders import NOW_MS, FakeMessage, tenant
 
@@ -43,6 +44,7 @@ class World:
         """Lose everything that Redis held."""
         self.profiles, self.tokens = MemoryProfiles(), MemoryTokens()
         self.segments = MemorySegments()
+        self.definitions = MemoryDefinitions()
 
     def write(self, changes: list[Any]) -> None:
         stores = {"profiles": self.profiles, "tokens": self.tokens, "segments": self.segments}
@@ -134,6 +136,7 @@ def run(world: World, log: FakeLog | None = None, *, batch: int = 2) -> list[Pro
     made = Rebuild(
         log or FakeLog(world),
         TENANTS,
+        define=Define(world.definitions),
         write=world.write,
         profiles=Profiles(),  # type: ignore[arg-type]
         batch=batch,
