@@ -5,17 +5,9 @@ from concurrent.futures import ThreadPoolExecutor
 from flows import route, timers
 from flows.compose import Composer, Process
 from flows.kafka import KafkaSink
+from flows.route_steps import RoutePorts, route_steps
 from flows.timer_source import TimerSource
 from flows.timer_wheel import release
-from operators.admit import admit
-from operators.audience import ExpandAudience
-from operators.cap import ApplyCaps
-from operators.decode import Decode
-from operators.dedup import DropDuplicates
-from operators.fan_out import deliveries_of, fan_out
-from operators.join import JoinProfiles
-from operators.pace import Pace
-from operators.schedule import schedule
 from schemas import topics
 from state.caps import RedisCaps
 from state.dedup import RedisDedup
@@ -35,25 +27,25 @@ def make_route(composer: Composer) -> Process:
         {".chunks": CHUNKS_AT_ONCE},
     )
     checkpoint = composer.transactional("route", lanes)
-    redis, tenants = composer.redis, composer.tenants
+    redis = composer.redis
     counting = ThreadPoolExecutor(max_workers=1, thread_name_prefix="caps")
-    caps = ApplyCaps(RedisCaps(redis), counting.submit)
+    ports = RoutePorts(
+        dedup=RedisDedup(redis),
+        segments=RedisSegments(redis),
+        profiles=RedisProfiles(redis),
+        caps=RedisCaps(redis),
+        leases=Leases(RedisRates(redis)),
+    )
+    steps = route_steps(
+        ports,
+        composer.tenants,
+        submit=counting.submit,
+        chunk_users=composer.settings.flow.chunk_users,
+        business_ms=composer.business_ms,
+    )
     parts = route.RouteParts(
         source=composer.source(checkpoint),
-        decode=Decode(tenants, business_ms=composer.business_ms),
-        dedup=DropDuplicates(RedisDedup(redis)),
-        schedule=schedule,
-        audience=ExpandAudience(
-            RedisSegments(redis), chunk_users=composer.settings.flow.chunk_users
-        ),
-        profiles=JoinProfiles(RedisProfiles(redis)),
-        admit=admit,
-        # Redis counts while messages are rendered and addressed.
-        ask_caps=caps.ask,
-        fan_out=fan_out,
-        caps=caps.settle,
-        deliveries=deliveries_of,
-        pace=Pace(tenants, Leases(RedisRates(redis))),
+        **vars(steps),
         encode=composer.encode("route", topics.DEAD_ROUTE),
         sink=KafkaSink(checkpoint),
     )

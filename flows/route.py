@@ -15,11 +15,10 @@ from operators.steps import Apply, Step, apply, fork, to_process
 from schemas.stream import Batch
 
 
-@dataclass(frozen=True)
-class RouteParts:
-    """What route is built from; flows/compose.py fills it in."""
+@dataclass(frozen=True, kw_only=True)
+class RouteSteps:
+    """What happens to a batch, in the order of the graph; flows/route_steps.py makes them."""
 
-    source: Source[Batch]
     decode: Step
     dedup: Step
     schedule: Step
@@ -31,6 +30,13 @@ class RouteParts:
     caps: Step
     deliveries: Apply
     pace: Step
+
+
+@dataclass(frozen=True, kw_only=True)
+class RouteParts(RouteSteps):
+    """What route is built from; flows/compose_route.py fills it in."""
+
+    source: Source[Batch]
     encode: Apply
     sink: Sink[Any]
 

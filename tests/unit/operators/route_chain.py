@@ -1,8 +1,6 @@
 """route's own steps in the order of its graph, run over batches without a broker."""
 
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future
-from dataclasses import fields
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -12,16 +10,8 @@ from bytewax.outputs import FixedPartitionedSink, Sink, StatefulSinkPartition
 from bytewax.testing import TestingSource, run_main
 
 from flows.route import RouteParts, build
-from operators.admit import admit
-from operators.audience import ExpandAudience
-from operators.cap import ApplyCaps
-from operators.decode import Decode
-from operators.dedup import DropDuplicates
+from flows.route_steps import RoutePorts, at_once, route_steps, run_steps
 from operators.encode import Encode
-from operators.fan_out import deliveries_of, fan_out
-from operators.join import JoinProfiles
-from operators.pace import Pace
-from operators.schedule import schedule
 from schemas.pipeline import Timer
 from schemas.stream import Batch, Record
 from schemas.tenant import Tenant
@@ -29,23 +19,12 @@ from schemas.topics import DEAD_ROUTE, TIMERS
 from state.rates import Leases
 from tests.contract.state_stores import Stores
 
-STEPS = ("decode", "dedup", "schedule", "audience", "profiles", "admit", "ask_caps", "fan_out",
-         "caps")  # fmt: skip
-AROUND = {"source", "deliveries", "pace", "encode", "sink"}
-
 _pack = msgspec.msgpack.Encoder().encode
 
 
 def on_the_wheel(timer: Timer) -> Record:
     """Put a timer on its topic; on which slot of it is flows/timer_wheel's affair."""
     return Record(TIMERS, timer.key, _pack(timer), 0)
-
-
-def at_once(call: Callable[[], Any]) -> "Future[Any]":
-    """Start a call as the composed flow's thread does, and wait for it."""
-    future: Future[Any] = Future()
-    future.set_result(call())
-    return future
 
 
 def route_parts(
@@ -57,21 +36,18 @@ def route_parts(
     sink: Sink[Any] | None = None,
 ) -> RouteParts:
     """Make the steps as flows/compose_route.py does, with all that a process keeps in memory."""
-    caps = ApplyCaps(stores.caps, at_once)
+    ports = RoutePorts(
+        dedup=stores.dedup,
+        segments=stores.segments,
+        profiles=stores.profiles,
+        caps=stores.caps,
+        leases=Leases(stores.rates),
+    )
+    steps = route_steps(ports, tenants, submit=at_once, chunk_users=chunk_users)
     nothing: Any = None
     return RouteParts(
         source=source or nothing,
-        decode=Decode(tenants),
-        dedup=DropDuplicates(stores.dedup),
-        schedule=schedule,
-        audience=ExpandAudience(stores.segments, chunk_users=chunk_users),
-        profiles=JoinProfiles(stores.profiles),
-        admit=admit,
-        ask_caps=caps.ask,
-        fan_out=fan_out,
-        caps=caps.settle,
-        deliveries=deliveries_of,
-        pace=Pace(tenants, Leases(stores.rates)),
+        **vars(steps),
         encode=Encode(dead_letters=DEAD_ROUTE, timer=on_the_wheel),
         sink=sink or nothing,
     )
@@ -79,14 +55,8 @@ def route_parts(
 
 def run_chain(parts: RouteParts, messages: Sequence[Any], now_ms: int) -> list[Record]:
     """Give the records that a batch becomes, as the graph does."""
-    assert {field.name for field in fields(parts)} == AROUND | set(STEPS), "the graph has changed"
-    items: list[Any] = list(messages)
-    decided: list[Any] = []
-    for name in STEPS:
-        items, outs = getattr(parts, name)(items, now_ms)
-        decided += outs
-    going, outs = parts.pace(parts.deliveries(items), now_ms)
-    return parts.encode([*going, *decided, *outs])
+    going, decided = run_steps(parts, messages, now_ms)
+    return parts.encode([*going, *decided])
 
 
 class _Kept(StatefulSinkPartition[Any, None]):

@@ -1,0 +1,86 @@
+"""route's steps from what they ask: the flow, the dry run and the backtest run these same ones."""
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, fields
+from typing import Any
+
+from flows.route import RouteSteps
+from operators.admit import admit
+from operators.audience import CHUNK_USERS, ExpandAudience
+from operators.cap import ApplyCaps, Submit
+from operators.decode import Decode
+from operators.dedup import DropDuplicates
+from operators.fan_out import deliveries_of, fan_out
+from operators.join import JoinProfiles
+from operators.pace import Leases, Pace
+from operators.schedule import schedule
+from schemas.pipeline import Delivery
+from schemas.tenant import Tenant
+from state.caps import Caps
+from state.dedup import Dedup
+from state.profiles import Profiles
+from state.segments import Segments
+
+CHAIN = tuple(field.name for field in fields(RouteSteps))
+"""The steps by name, in the order of the graph."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RoutePorts:
+    """What route's steps ask and write. flows/rehearsal.py has those that write nothing."""
+
+    dedup: Dedup
+    segments: Segments
+    profiles: Profiles
+    caps: Caps
+    leases: Leases
+
+
+def route_steps(
+    ports: RoutePorts,
+    tenants: Mapping[str, Tenant],
+    *,
+    submit: Submit,
+    chunk_users: int = CHUNK_USERS,
+    business_ms: Callable[[int], int] | None = None,
+) -> RouteSteps:
+    """Make the steps. submit: see ApplyCaps. business_ms: see Decode."""
+    caps = ApplyCaps(ports.caps, submit)
+    return RouteSteps(
+        decode=Decode(tenants, business_ms=business_ms),
+        dedup=DropDuplicates(ports.dedup),
+        schedule=schedule,
+        audience=ExpandAudience(ports.segments, chunk_users=chunk_users),
+        profiles=JoinProfiles(ports.profiles),
+        admit=admit,
+        # Redis counts while messages are rendered and addressed.
+        ask_caps=caps.ask,
+        fan_out=fan_out,
+        caps=caps.settle,
+        deliveries=deliveries_of,
+        pace=Pace(tenants, ports.leases),
+    )
+
+
+def run_steps(
+    steps: RouteSteps, messages: Sequence[Any], now_ms: int
+) -> tuple[list[Delivery], list[Any]]:
+    """Run a batch through all steps, as the graph does; give deliveries, and what was decided."""
+    items: list[Any] = list(messages)
+    decided: list[Any] = []
+    for name in CHAIN:
+        step = getattr(steps, name)
+        if name == "deliveries":
+            items = step(items)
+        else:
+            items, outs = step(items, now_ms)
+            decided += outs
+    return items, decided
+
+
+def at_once(call: Callable[[], Any]) -> "Future[Any]":
+    """Make a call here and now, where nothing else is to be done meanwhile."""
+    future: Future[Any] = Future()
+    future.set_result(call())
+    return future
