@@ -12,6 +12,7 @@ from schemas import topics
 from state.caps import RedisCaps
 from state.dedup import RedisDedup
 from state.profiles import RedisProfiles
+from state.quotas import RedisDailyQuotas
 from state.rates import Leases, RedisRates
 from state.segments import RedisSegments
 
@@ -34,6 +35,7 @@ def make_route(composer: Composer) -> Process:
         segments=RedisSegments(redis),
         profiles=RedisProfiles(redis),
         caps=RedisCaps(redis),
+        quotas=RedisDailyQuotas(redis),
         leases=Leases(RedisRates(redis)),
     )
     steps = route_steps(

@@ -1,6 +1,6 @@
 """route: from events to deliveries."""
 
-# events, chunks ─ decode ─ dedup ─ schedule ─ audience ─ profiles ─ admit ─ caps and fan-out ─ pace ─► deliveries
+# events, chunks ─ decode ─ dedup ─ schedule ─ audience ─ profiles ─ admit ─ caps and fan-out ─ quota ─ pace ─► deliveries
 #                     └───────┴────────┴──────────┴──────────┴────────┴─────────────┴───────────┴────► outcomes, timers, chunks, dead letters
 
 from dataclasses import dataclass
@@ -28,6 +28,7 @@ class RouteSteps:
     ask_caps: Step
     fan_out: Step
     caps: Step
+    quota: Step
     deliveries: Apply
     pace: Step
 
@@ -58,7 +59,8 @@ def build(parts: RouteParts) -> Dataflow:
     asked = fork("ask_caps", admitted.oks, parts.ask_caps)
     addressed = fork("fan_out", asked.oks, parts.fan_out)
     allowed = fork("caps", addressed.oks, parts.caps)
-    deliveries = apply("deliveries", allowed.oks, parts.deliveries)
+    within = fork("quota", allowed.oks, parts.quota)
+    deliveries = apply("deliveries", within.oks, parts.deliveries)
     # Batch[Delivery]
     paced = fork("pace", deliveries, parts.pace)
     decided = op.merge(
@@ -73,6 +75,7 @@ def build(parts: RouteParts) -> Dataflow:
         asked.outs,
         addressed.outs,
         allowed.outs,
+        within.outs,
         paced.outs,
     )
     encoded = apply("encode", decided, parts.encode)

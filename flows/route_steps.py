@@ -14,12 +14,14 @@ from operators.dedup import DropDuplicates
 from operators.fan_out import deliveries_of, fan_out
 from operators.join import JoinProfiles
 from operators.pace import Leases, Pace
+from operators.quota import SpendQuota
 from operators.schedule import schedule
 from schemas.pipeline import Delivery
 from schemas.tenant import Tenant
 from state.caps import Caps
 from state.dedup import Dedup
 from state.profiles import Profiles
+from state.quotas import DailyQuotas
 from state.segments import Segments
 
 CHAIN = tuple(field.name for field in fields(RouteSteps))
@@ -34,6 +36,7 @@ class RoutePorts:
     segments: Segments
     profiles: Profiles
     caps: Caps
+    quotas: DailyQuotas
     leases: Leases
 
 
@@ -58,6 +61,7 @@ def route_steps(
         ask_caps=caps.ask,
         fan_out=fan_out,
         caps=caps.settle,
+        quota=SpendQuota(ports.quotas),
         deliveries=deliveries_of,
         pace=Pace(tenants, ports.leases),
     )

@@ -4,10 +4,11 @@ from collections import defaultdict
 
 from operators.consent import refusal
 from operators.holdout import holdouts_of, left_out
-from operators.quiet_hours import Nights, windows_of
+from operators.quiet_hours import Nights, Windows, windows_of
 from operators.work import Decided, Draft, Recipient, Work
 from schemas.outcomes import Reason, Status
 from schemas.pipeline import Priority
+from schemas.tenant import Tenant
 from state.profiles import Profile
 
 
@@ -18,17 +19,16 @@ def admit(works: list[Work], now_ms: int) -> Decided:
     passes through them and through a mute, and says so. Who is held goes round as a chunk of its
     own, one per end of night.
     """
-    nights = Nights(now_ms)
+    sleeps = _Sleep(now_ms)
     outs: list[object] = []
     for work in works:
-        _admit_one(work, nights, now_ms, outs)
+        _admit_one(work, sleeps, now_ms, outs)
     return works, outs
 
 
-def _admit_one(work: Work, nights: Nights, now_ms: int, outs: list[object]) -> None:
+def _admit_one(work: Work, sleeps: "_Sleep", now_ms: int, outs: list[object]) -> None:
     draft = work.draft
     at_night = draft.category.quiet_hours
-    sleeps = _Sleep(nights, draft)
     is_critical = draft.notice.priority is Priority.CRITICAL
     groups = holdouts_of(draft)
     held: defaultdict[int, list[int]] = defaultdict(list)
@@ -37,28 +37,25 @@ def _admit_one(work: Work, nights: Nights, now_ms: int, outs: list[object]) -> N
         found = _reachable(profile, draft, wanted)
         if not isinstance(found, Reason) and found[0].muted_until_ms > now_ms and not is_critical:
             found = Reason.MUTED
-        if isinstance(found, Reason):
-            outs.append(
-                work.decide(
-                    now_ms, Status.SUPPRESSED, found, user_id=work.users[at], device_id=wanted
-                )
-            )
-        elif groups and (group := left_out(groups, draft.notice.tenant, found[0].user_id)):
+        group = ""
+        if groups and not isinstance(found, Reason):
+            group = left_out(groups, draft.notice.tenant, found[0].user_id)
+        if group or isinstance(found, Reason):
             outs.append(
                 work.decide(
                     now_ms,
                     Status.SUPPRESSED,
-                    Reason.HOLDOUT,
-                    user_id=found[0].user_id,
+                    found if isinstance(found, Reason) else Reason.HOLDOUT,
+                    user_id=work.users[at],
                     device_id=wanted,
                     detail=group,
                 )
             )
         elif is_critical:
-            if passed := _passed(found[0], sleeps, at_night, now_ms):
+            if passed := _passed(found[0], draft, sleeps, now_ms):
                 work.bypassed[found[0].user_id] = passed
             work.recipients.append(found)
-        elif at_night != "ignore" and (until := sleeps.until_ms(found[0])):
+        elif at_night != "ignore" and (until := sleeps.until_ms(found[0], draft.tenant)):
             held[until].append(at)
         else:
             work.recipients.append(found)
@@ -87,30 +84,32 @@ def _reachable(profile: Profile | None, draft: Draft, wanted: str) -> Recipient 
     return (profile, agreed) if agreed else whys[0] or Reason.OPTED_OUT
 
 
-def _passed(profile: Profile, sleeps: "_Sleep", at_night: str, now_ms: int) -> str:
+def _passed(profile: Profile, draft: Draft, sleeps: "_Sleep", now_ms: int) -> str:
     """Say what would have held back this message, were it not critical."""
     passed = ["mute"] if profile.muted_until_ms > now_ms else []
-    if at_night != "ignore" and sleeps.until_ms(profile):
+    if draft.category.quiet_hours != "ignore" and sleeps.until_ms(profile, draft.tenant):
         passed.append("quiet hours")
     return ", ".join(passed)
 
 
 class _Sleep:
-    """When the users of one draft sleep: as they said, or as their tenant assumes."""
+    """When the users of a batch sleep: as they said, or as their tenant assumes."""
 
-    def __init__(self, nights: Nights, draft: Draft) -> None:
-        self._nights = nights
-        self._zone = draft.tenant.time_zone
-        self._default = windows_of(draft.tenant.quiet_hours)
+    def __init__(self, now_ms: int) -> None:
+        self._nights = Nights(now_ms)
+        self._defaults: dict[str, Windows] = {}
 
-    def until_ms(self, profile: Profile) -> int:
+    def until_ms(self, profile: Profile, tenant: Tenant) -> int:
         """Give when the user's night ends, 0 when it is day."""
-        windows = self._default
         if profile.quiet_hours is not None:
-            windows = (profile.quiet_hours, *profile.more_quiet_hours)
+            windows: Windows = (profile.quiet_hours, *profile.more_quiet_hours)
+        else:
+            if (known := self._defaults.get(tenant.name)) is None:
+                known = self._defaults[tenant.name] = windows_of(tenant.quiet_hours)
+            windows = known
         if not windows:
             return 0
-        return self._nights.quiet_until_ms(profile.time_zone or self._zone, windows)
+        return self._nights.quiet_until_ms(profile.time_zone or tenant.time_zone, windows)
 
 
 def _at_night(

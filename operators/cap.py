@@ -8,13 +8,13 @@ from typing import NamedTuple
 from operators.work import Decided, Recipient, Work
 from schemas.outcomes import Reason, Status
 from schemas.pipeline import Outcome, Priority
-from schemas.tenant import Category, Quotas
+from schemas.tenant import Tenant
 from state.caps import CapCheck, Caps
 
 Limits = tuple[tuple[str, int, int], ...]
 DAY_MS = 86_400_000
 DAILY = "quota:daily"  # no category has a colon in its name
-
+GROUP = "caps:"
 
 Answers = list[bool | int]
 Submit = Callable[[Callable[[], Answers]], "Future[Answers]"]
@@ -30,10 +30,11 @@ class Asked(NamedTuple):
 
 
 class ApplyCaps:
-    """Spends the category's caps and the user's daily quota, for all users of a batch at once.
+    """Spends the caps and the user's daily quota, for all users of a batch at once.
 
-    In two steps: ``ask`` starts the call, ``settle`` takes its answer. What stands between them is
-    done while Redis counts.
+    The caps are those of the message's category and of the groups that count it. In two steps:
+    ``ask`` starts the call, ``settle`` takes its answer. What stands between them is done while
+    Redis counts.
     Every limit is counted exactly, in a rolling window to the millisecond: a count in sub-windows
     costs the server as much, and one record per limit serves all categories of a user.
     Asking and recording are one script, keyed by message id: a replayed batch is admitted again
@@ -71,8 +72,8 @@ class ApplyCaps:
         checks: list[CapCheck] = []
         asked: list[tuple[Work, int, Limits]] = []
         for work in works:
-            category, notice = work.draft.category, work.draft.notice
-            limits = limits_of(notice.category, category, work.draft.tenant.quotas)
+            notice = work.draft.notice
+            limits = limits_of(work.draft.tenant, notice.category, notice.type)
             if not limits:
                 continue
             asked.append((work, len(checks), limits))
@@ -103,12 +104,16 @@ class ApplyCaps:
         work.undeliverable = [o for o in work.undeliverable if o.user_id not in refused]
 
 
-def limits_of(name: str, category: Category, quotas: Quotas) -> Limits:
-    """Give all limits that a message of this category must hold: (name, limit, window in ms)."""
-    limits = [(name, cap.limit, cap.window_s * 1_000) for cap in category.caps]
-    if quotas.user_daily is not None:
-        limits.append((DAILY, quotas.user_daily, DAY_MS))
-    return tuple(limits)
+def limits_of(tenant: Tenant, category: str, kind: str) -> Limits:
+    """Give all limits that a message of this type must hold: (name, limit, window in ms)."""
+    limits = [(category, cap) for cap in tenant.categories[category].caps]
+    for group in tenant.caps:
+        if group.counts(category, kind):
+            limits += [(f"{GROUP}{group.name}", cap) for cap in group.limits]
+    found = [(name, cap.limit, cap.window_s * 1_000) for name, cap in limits]
+    if tenant.quotas.user_daily is not None:
+        found.append((DAILY, tenant.quotas.user_daily, DAY_MS))
+    return tuple(found)
 
 
 def _capped(work: Work, now_ms: int, recipient: Recipient, limit: tuple[str, int, int]) -> Outcome:

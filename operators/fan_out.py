@@ -87,7 +87,24 @@ def _address(work: Work, now_ms: int) -> None:
                 )
             )  # fmt: skip
     if work.bypassed:
-        work.deliveries = [
+        deliveries = [
             msgspec.structs.replace(d, bypassed=work.bypassed.get(d.user_id, ""))
             for d in deliveries
         ]
+    if draft.tenant.rates.regions:
+        region_of = _regions(work)
+        deliveries = [
+            msgspec.structs.replace(d, region=region_of.get(d.user_id, "")) for d in deliveries
+        ]
+    work.deliveries = deliveries
+
+
+def _regions(work: Work) -> dict[str, str]:
+    """Give the tenant's region of each recipient whose country one lists."""
+    regions = work.draft.tenant.rates.regions
+    by_country = {c: name for name, region in regions.items() for c in region.countries}
+    return {
+        profile.user_id: by_country[profile.country]
+        for profile, _ in work.recipients
+        if profile.country in by_country
+    }

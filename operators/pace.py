@@ -1,4 +1,4 @@
-"""Tenant and platform rates: what is over them waits its turn."""
+"""Rates of tenants, platforms and regions: what is over them waits its turn."""
 
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -49,6 +49,7 @@ class Pace:
             for name, tenant in tenants.items()
             if tenant.rates.per_second is not None
             or any(rate is not None for rate in dict(tenant.rates.platforms).values())
+            or tenant.rates.regions
         }
 
     def __call__(self, deliveries: list[Delivery], now_ms: int) -> Decided:
@@ -57,7 +58,7 @@ class Pace:
             return deliveries, []
         going = [d for d in deliveries if d.tenant not in self._limited]
         outs: list[object] = []
-        groups: dict[tuple[str, str], list[Delivery]] = {}
+        groups: dict[tuple[str, str, str], list[Delivery]] = {}
         for delivery in deliveries:
             if delivery.tenant not in self._limited:
                 continue
@@ -68,9 +69,11 @@ class Pace:
                 else:  # its turn has come meanwhile
                     going.append(delivery)
             else:
-                groups.setdefault((delivery.tenant, delivery.platform), []).append(delivery)
-        for (tenant, platform), group in groups.items():
+                where = (delivery.tenant, delivery.platform, delivery.region)
+                groups.setdefault(where, []).append(delivery)
+        for (tenant, platform, region), group in groups.items():
             rates = self._tenants[tenant].rates
+            of_region = rates.regions.get(region)
             kept = group
             for limit in (
                 _Limit(f"{tenant}/all", rates.per_second, Reason.TENANT_RATE),
@@ -78,6 +81,11 @@ class Pace:
                     platform_rate_key(tenant, platform),
                     rates.of(group[0].platform),
                     Reason.PLATFORM_RATE,
+                ),
+                _Limit(
+                    f"{tenant}/region/{region}",
+                    of_region.per_second if of_region is not None else None,
+                    Reason.REGION_RATE,
                 ),
             ):
                 kept, held = self._within(limit, kept, now_ms)

@@ -16,6 +16,13 @@ class Wire(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
+def one_or_more(value: object) -> object:
+    """Let one model stand without a list, and null for none."""
+    if value is None:
+        return ()
+    return (value,) if isinstance(value, (dict, Wire)) else value
+
+
 def _once_each(users: tuple[str, ...]) -> tuple[str, ...]:
     """Without repeats, in the order given."""
     if len(users) == 1:

@@ -60,6 +60,7 @@ class Delivery(msgspec.Struct, frozen=True, array_like=True):
     attempts_before: attempts made before it was replayed from the dead letters; the retry policy
         does not count them. holds: how often it was held back before this attempt.
     bypassed: what a critical message went past, such as "quiet hours".
+    region: the one of the tenant's regions that the user is in, where it has any.
     """
 
     delivery_id: str
@@ -91,6 +92,7 @@ class Delivery(msgspec.Struct, frozen=True, array_like=True):
     attempts_before: int = 0
     holds: int = 0
     bypassed: str = ""
+    region: str = ""
 
 
 class Answer(msgspec.Struct, frozen=True):

@@ -10,7 +10,7 @@ from urllib.parse import quote, unquote
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from schemas.content import Wire
+from schemas.content import Wire, one_or_more
 from schemas.decode import BadMessageError, check_json
 from schemas.fields import (
     ClockTime,
@@ -124,17 +124,10 @@ class QuietHours(Wire):
         return self
 
 
-def _as_windows(value: object) -> object:
-    """Let one window stand without a list, and null for none."""
-    if value is None:
-        return ()
-    return (value,) if isinstance(value, (dict, QuietHours)) else value
-
-
 QuietWindows = Annotated[
     tuple[QuietHours, ...],
     Field(max_length=MAX_QUIET_WINDOWS),
-    BeforeValidator(_as_windows, json_schema_input_type=QuietHours | tuple[QuietHours, ...] | None),
+    BeforeValidator(one_or_more, json_schema_input_type=QuietHours | tuple[QuietHours, ...] | None),
 ]
 
 

@@ -1,26 +1,38 @@
 """A tenant: who sends, through which apps, and under which rules. One YAML file each."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
 from schemas.apps import ApnsApp, App, FcmApp, SecretRef, WebPushApp
-from schemas.content import LocalizedText, Wire
+from schemas.content import LocalizedText, Wire, one_or_more
 from schemas.duration import Seconds, WholeSeconds
-from schemas.fields import HoldoutPercent, Locale, Name, TimeZone
-from schemas.pipeline import Platform
+from schemas.fields import Locale, Name, TimeZone
+from schemas.policy import (
+    DAY_S,
+    Cap,
+    CapGroup,
+    Category,
+    Holdout,
+    PlatformRates,
+    Quotas,
+    Rates,
+    RegionRate,
+)
 from schemas.registry import QuietWindows
 
 __all__ = [
     "ApnsApp",
     "App",
     "Cap",
+    "CapGroup",
     "Category",
     "FcmApp",
     "Holdout",
     "PlatformRates",
     "Quotas",
     "Rates",
+    "RegionRate",
     "RetryPolicy",
     "SecretRef",
     "Template",
@@ -28,76 +40,6 @@ __all__ = [
     "TokenHygiene",
     "WebPushApp",
 ]
-
-DAY_S = 86_400
-
-
-class Cap(Wire):
-    """At most `limit` messages to one user in any window of window_s seconds.
-
-    Each message is counted: a rolling window to the millisecond.
-    """
-
-    limit: Annotated[int, Field(strict=True, ge=1, le=10_000)]
-    window_s: Annotated[WholeSeconds, Field(ge=1, le=31 * DAY_S)]
-
-
-class Category(Wire):
-    """The rules for one category of messages.
-
-    consent: whether users get it until they say no (opt_out), or only once they have said yes
-    (opt_in). quiet_hours: what happens to a message in the user's quiet hours: defer it to their
-    end, drop it, or ignore them. default_ttl_s: for events that give neither ttl_s nor expires_at.
-    """
-
-    caps: Annotated[tuple[Cap, ...], Field(max_length=5)] = ()
-    consent: Literal["opt_out", "opt_in"] = "opt_out"
-    quiet_hours: Literal["defer", "drop", "ignore"] = "defer"
-    default_ttl_s: Annotated[WholeSeconds, Field(ge=1, le=28 * DAY_S)] = 3 * DAY_S
-
-
-_Rate = Annotated[float, Field(strict=True, gt=0, le=1_000_000, allow_inf_nan=False)]
-_Quota = Annotated[int, Field(strict=True, ge=1, le=1_000_000_000)]
-
-
-class PlatformRates(Wire):
-    """Messages per second to each platform; null is unlimited."""
-
-    apns: _Rate | None = None
-    fcm: _Rate | None = None
-    webpush: _Rate | None = None
-
-
-class Rates(Wire):
-    """How fast the tenant may send. per_second: over all platforms; null is unlimited."""
-
-    per_second: _Rate | None = None
-    platforms: PlatformRates = PlatformRates()
-
-    def of(self, platform: Platform) -> float | None:
-        """Messages per second to this platform, None for unlimited."""
-        rate: float | None = getattr(self.platforms, platform.value)
-        return rate
-
-
-class Quotas(Wire):
-    """Limits over all categories; null is unlimited.
-
-    user_daily: messages to one user in any 24 hours.
-    """
-
-    user_daily: _Quota | None = None
-
-
-class Holdout(Wire):
-    """Users who get nothing of some categories, to measure what these do.
-
-    percent: of the tenant's users. name: another name draws other users.
-    """
-
-    percent: HoldoutPercent
-    categories: Annotated[tuple[Name, ...], Field(min_length=1, max_length=200)]
-    name: Name = "all"
 
 
 class RetryPolicy(Wire):
@@ -139,15 +81,10 @@ class Template(Wire):
     texts: Annotated[dict[Locale, LocalizedText], Field(min_length=1, max_length=100)]
 
 
-def _one_or_more(value: object) -> object:
-    """Let a template with a single version stand without a list."""
-    return (value,) if isinstance(value, (dict, Template)) else value
-
-
 Versions = Annotated[
     tuple[Template, ...],
     Field(min_length=1, max_length=50),
-    BeforeValidator(_one_or_more, json_schema_input_type=Template | tuple[Template, ...]),
+    BeforeValidator(one_or_more, json_schema_input_type=Template | tuple[Template, ...]),
 ]
 
 
@@ -166,6 +103,7 @@ class Tenant(Wire):
 
     shards: into how many parts its users are divided; changing it later moves all users.
     time_zone, locale, quiet_hours: for users of whom nothing better is known.
+    caps: over several categories or types, beside those of each category.
     flags: on, off, or on for that percentage of users.
     """
 
@@ -179,6 +117,7 @@ class Tenant(Wire):
     rates: Rates = Rates()
     quotas: Quotas = Quotas()
     holdout: Holdout | None = None
+    caps: Annotated[tuple[CapGroup, ...], Field(max_length=20)] = ()
     retry: RetryPolicy = RetryPolicy()
     hygiene: TokenHygiene = TokenHygiene()
     templates: dict[Name, Versions] = Field(default_factory=dict, max_length=1_000)
@@ -190,6 +129,7 @@ class Tenant(Wire):
             raise ValueError("shards: use a power of two, such as 16")
         if unknown := set(self.holdout.categories if self.holdout else ()) - set(self.categories):
             raise ValueError(f"holdout.categories: there is no category {min(unknown)!r}")
+        self._check_caps()
         for name, versions in self.templates.items():
             numbers = [template.version for template in versions]
             if len(set(numbers)) < len(numbers):
@@ -201,6 +141,14 @@ class Tenant(Wire):
                         f" tenant's locale, {self.locale!r}"
                     )
         return self
+
+    def _check_caps(self) -> None:
+        names = [group.name for group in self.caps]
+        if len(set(names)) < len(names):
+            raise ValueError("caps: give every group its own name")
+        for group in self.caps:
+            if unknown := set(group.categories) - set(self.categories):
+                raise ValueError(f"caps.{group.name}: there is no category {min(unknown)!r}")
 
     def template(self, name: str, version: int | None = None) -> Template | None:
         """Give this version of a template, the newest without one; None when there is none."""

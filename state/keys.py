@@ -14,6 +14,8 @@ A user's keys carry `{tenant:shard}`, so profile, segments and caps of a user me
     {tenant:<kind>}:definitions             what the tenant has defined of a kind, by name
     {tenant:<kind>}:mark                    changes whenever that does
     {rate:<key>}                            token bucket
+    {quota:<tenant>}:<day>                  what the tenant sent on a day
+    {quota:<tenant>}:ids:<hour>             what pieces of work took of it
     {ledger:<group>}                        high-water marks of a consumer group
     {pruning:<tenant>/<app>/<platform>}     answers about a credential's tokens, counted by time
     {pruning}                               credentials whose tokens are not pruned now
@@ -121,6 +123,11 @@ def rate_key(key: str) -> str:
     if not key or "{" in key or "}" in key:
         raise ValueError(f"rate key {key!r}: needs at least one character, without braces")
     return f"{{rate:{key}}}"
+
+
+def quota_key(tenant: str, part: str) -> str:
+    """Where a part of the tenant's daily quota is."""
+    return f"{{quota:{checked_tenant(tenant)}}}:{part}"
 
 
 def ledger_key(group: str) -> str:

@@ -1,6 +1,7 @@
-"""Caps and rates in memory; as memory.py."""
+"""Caps, quotas and rates in memory; as memory.py."""
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 
 import msgspec
@@ -8,6 +9,7 @@ import msgspec
 from state import keys
 from state.caps import RECENT, REPLAY_MS, SUBWINDOWS, CapCheck, Limits, check_limits
 from state.keys import rate_key
+from state.quotas import REMEMBERED_MS, check_taking
 from state.rates import (
     LONGEST_HOLD_MS,
     MAX_SKEW_MS,
@@ -100,6 +102,31 @@ class MemoryCaps:
         if check.exact:
             return self._exact.setdefault(where, _Exact())
         return self._in_subwindows.setdefault(where, _InSubwindows())
+
+
+class MemoryDailyQuotas:
+    """Quotas in dicts, for ever; see DailyQuotas."""
+
+    def __init__(self) -> None:
+        self._used: Counter[tuple[str, str]] = Counter()
+        self._given: dict[tuple[str, str], tuple[int, int]] = {}
+
+    def take_many(
+        self, tenant: str, day: str, most: int, asked: Sequence[tuple[str, int]], now_ms: int
+    ) -> list[int]:
+        """See DailyQuotas."""
+        check_taking(most, asked)
+        hour, out = now_ms // REMEMBERED_MS, []
+        for name, n in asked:
+            known, at = self._given.get((tenant, name), (0, -1))
+            if hour - at in {0, 1}:
+                given = min(n, known)
+            else:
+                given = max(0, min(n, most - self._used[tenant, day]))
+                self._used[tenant, day] += given
+                self._given[tenant, name] = (given, hour)
+            out.append(given)
+        return out
 
 
 class _Bucket(msgspec.Struct):

@@ -14,10 +14,11 @@ from state.memory import (
     MemorySegments,
     MemoryTokens,
 )
-from state.memory_limits import MemoryCaps, MemoryRates
+from state.memory_limits import MemoryCaps, MemoryDailyQuotas, MemoryRates
 from state.memory_pruning import MemoryPruning
 from state.profiles import Profiles, RedisProfiles
 from state.pruning import Pruning, RedisPruning
+from state.quotas import DailyQuotas, RedisDailyQuotas
 from state.rates import Rates, RedisRates
 from state.redis_client import RedisClient
 from state.segments import RedisSegments, Segments
@@ -36,6 +37,7 @@ class Stores(NamedTuple):
     ledger: Ledger
     pruning: Pruning
     definitions: Definitions
+    quotas: DailyQuotas
     client: RedisClient | None
 
 
@@ -50,6 +52,7 @@ def in_memory() -> Stores:
         MemoryLedger(),
         MemoryPruning(),
         MemoryDefinitions(),
+        MemoryDailyQuotas(),
         None,
     )
 
@@ -65,5 +68,6 @@ def in_redis(client: RedisClient) -> Stores:
         RedisLedger(client),
         RedisPruning(client),
         RedisDefinitions(client),
+        RedisDailyQuotas(client),
         client,
     )

@@ -41,6 +41,7 @@ def route_parts(
         segments=stores.segments,
         profiles=stores.profiles,
         caps=stores.caps,
+        quotas=stores.quotas,
         leases=Leases(stores.rates),
     )
     steps = route_steps(ports, tenants, submit=at_once, chunk_users=chunk_users)

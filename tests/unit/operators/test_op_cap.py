@@ -205,10 +205,48 @@ def test_tenants_are_counted_apart() -> None:
 def test_limits_are_named_after_the_category() -> None:
     """The quota comes last."""
     of = capped({"limit": 1, "window_s": 60}, daily=5)
-    assert limits_of("news", of.categories["news"], of.quotas) == (
+    assert limits_of(of, "news", "test.event") == (
         ("news", 1, 60_000),
         (DAILY, 5, 86_400_000),
     )
+
+
+def grouped(**group: Any) -> Tenant:
+    """Make a tenant with one group of caps, of one message an hour."""
+    limits = [{"limit": 1, "window_s": "1h"}]
+    return tenant(
+        categories={"news": {}, "offers": {}, "alerts": {}},
+        caps=[{"name": "g", "limits": limits, **group}],
+    )
+
+
+def test_a_group_of_caps_counts_several_categories_together() -> None:
+    """And leaves the others alone."""
+    step, of = Capping(MemoryCaps()), grouped(categories=["news", "offers"])
+    assert send(step, of, "m1", "a")[0] == ["a"]
+    users, outs = send(step, of, "m2", "a", category="offers")
+    assert (users, outs[0].detail) == ([], "caps:g: 1 in 3600 s")
+    assert send(step, of, "m3", "a", category="alerts")[0] == ["a"]
+
+
+def test_a_group_of_caps_counts_single_types() -> None:
+    """In whatever category they come."""
+    step, of = Capping(MemoryCaps()), grouped(types=["sale"])
+    assert send(step, of, "m1", "a", type="sale")[0] == ["a"]
+    assert send(step, of, "m2", "a", type="sale", category="alerts")[0] == []
+    assert send(step, of, "m3", "a", type="breaking")[0] == ["a"]
+
+
+def test_a_group_without_a_choice_counts_everything() -> None:
+    """Beside it the category's own caps hold."""
+    of = tenant(
+        categories={"news": {"caps": [{"limit": 2, "window_s": "1d"}]}, "offers": {}},
+        caps=[{"name": "all", "limits": [{"limit": 3, "window_s": "1d"}]}],
+    )
+    step = Capping(MemoryCaps())
+    sent = [send(step, of, f"n{n}", "a")[0] for n in range(3)]
+    sent += [send(step, of, f"o{n}", "a", category="offers")[0] for n in range(2)]
+    assert sent == [["a"], ["a"], [], ["a"], []]
 
 
 def test_what_was_made_for_a_refused_user_meanwhile_is_dropped() -> None:

@@ -154,3 +154,12 @@ def test_an_unknown_template_is_told_to_every_user() -> None:
 def test_without_recipients_nothing_happens() -> None:
     """Not even a template is looked for."""
     assert fan([work(template="gone")], NOW_MS) == ([], [])
+
+
+def test_a_user_is_in_the_region_of_their_country() -> None:
+    """Only where the tenant has regions, and one lists the country."""
+    of = tenant(rates={"regions": {"eu": {"countries": ["DE", "FR"], "per_second": 5.0}}})
+    users = [profile(name, country=country) for name, country in (("a", "DE"), ("b", "US"))]
+    piece = addressed(work("a", "b", of=of), *users)
+    fan_out([piece], NOW_MS)
+    assert [d.region for d in piece.deliveries] == ["eu", ""]

@@ -61,6 +61,17 @@ def test_what_is_granted_goes_and_the_rest_waits() -> None:
     assert len(only(Timer, outs)) == 2
 
 
+def test_a_region_is_slowed_down_alone() -> None:
+    """Users of other countries go at the platform's rate."""
+    leases = FakeLeases(1)
+    here, there = some(2, region="eu"), some(1, start=5)
+    step = paced(leases, regions={"eu": {"countries": ["DE"], "per_second": 3.0}})
+    going, outs = step([*here, *there], NOW_MS)
+    assert leases.asked == [("acme/region/eu", 3.0, 2)]
+    assert [d.user_id for d in going] == ["u0", "u5"]
+    assert said(outs) == [("u1", "deferred", "region_rate")]
+
+
 def test_each_rate_is_asked_once_per_batch() -> None:
     """The platform's for what the tenant's lets through."""
     leases = FakeLeases(2, 1)

@@ -10,6 +10,7 @@ from schemas.pipeline import Platform
 from schemas.tenant import Tenant
 
 BASE: dict[str, Any] = {"name": "acme", "categories": {"news": {}}}
+LIMIT = {"limit": 1, "window_s": 60}
 
 
 def tenant(**changes: Any) -> Tenant:
@@ -52,6 +53,16 @@ def test_other_durations_are_refused(written: object) -> None:
         ({"categories": {"a": {"caps": [{"limit": 1, "window_s": "32d"}]}}}, "less than or equal"),
         ({"categories": {"a": {"default_ttl_s": "29d"}}}, "less than or equal"),
         ({"rates": {"per_second": 0}}, "greater than 0"),
+        ({"caps": [{"name": "g", "limits": []}]}, "at least 1 item"),
+        ({"caps": [{"name": "g", "limits": [LIMIT]}] * 2}, "caps: give every group its own name"),
+        (
+            {"caps": [{"name": "g", "categories": ["nwes"], "limits": [LIMIT]}]},
+            "caps.g: there is no category 'nwes'",
+        ),
+        (
+            {"rates": {"regions": {n: {"countries": ["DE"], "per_second": 1.0} for n in "ab"}}},
+            "regions: DE is in 'a' and 'b', keep one",
+        ),
         ({"hygiene": {"min_deaths": 0}}, "greater than or equal to 1"),
         ({"hygiene": {"max_share": 0}}, "greater than 0"),
         ({"hygiene": {"max_share": 1.1}}, "less than or equal to 1"),
