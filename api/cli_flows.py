@@ -12,6 +12,7 @@ app = App(name="flows", help="Run, list and draw the dataflows.", help_format="p
 FLOWS = {
     "route": "events to deliveries: who gets what, when and where",
     "deliver": "deliveries to a provider; one process per platform",
+    "campaigns": "runs of campaigns to slices of their audiences",
     "timers": "due times to topics: schedules, quiet hours, retries",
     "outcomes": "decisions and feedback to ClickHouse, exactly once",
     "registry": "registrations to profiles in Redis",

@@ -11,7 +11,7 @@ from operators.dead_letters import STAGES, Wanted
 from schemas.duration import seconds
 from schemas.stream import Source
 
-Stage = Literal["route", "registry", "outcomes", "timers", "apns", "fcm", "webpush"]
+Stage = Literal["route", "registry", "outcomes", "timers", "campaigns", "apns", "fcm", "webpush"]
 
 
 @Parameter(name="*")

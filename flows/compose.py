@@ -23,10 +23,13 @@ from flows.timer_wheel import Wheel
 from flows.transaction import KafkaTransaction
 from flows.waits import Waits
 from operators.encode import Encode
+from schemas.campaigns import Control, control_of
+from schemas.definitions import Kind
 from schemas.pipeline import Platform, Priority, Timer
 from schemas.settings import Settings
 from schemas.stream import Record
 from schemas.tenant import Tenant
+from state.definitions import RedisDefinitions, Watched
 from state.patience import Patience
 from state.redis_client import RedisClient
 
@@ -96,6 +99,12 @@ class Composer:
         asked = make(timeout_s=ANSWER_S / 2, connect_timeout_s=ANSWER_S / 2, retries=0)
         self.needs("redis", asked.ping, asked.close, client.close)
         return client
+
+    @cached_property
+    def controls(self) -> Watched[Control]:
+        """Give the view of what people have paused and cancelled."""
+        definitions = RedisDefinitions(self.redis)
+        return Watched(definitions, Kind.CONTROL, self.tenants, control_of)
 
     def kafka(self) -> dict[str, Any]:
         """Give the librdkafka options that every client needs."""
@@ -201,8 +210,12 @@ def build_process(
 
         make = {"outcomes": stores.make_outcomes, "registry": stores.make_registry}[name]
         return make(composer)
+    if name == "campaigns":
+        from flows.compose_campaigns import make_campaigns  # noqa: PLC0415 - see the module's docstring
+
+        return make_campaigns(composer)
     if platform is None:
-        known = "route, deliver, timers, outcomes, registry"
+        known = "route, deliver, timers, campaigns, outcomes, registry"
         raise ValueError(f"no flow {name!r}: choose from {known}")
     from flows.compose_deliver import make_deliver  # noqa: PLC0415 - see the module's docstring
 

@@ -13,6 +13,7 @@ from flows.pruning_alarm import PruningAlarm
 from flows.sender import Sender
 from operators.deliveries import decode_deliveries
 from operators.hygiene import Hygiene
+from operators.recall import RecallDeliveries
 from operators.settle import Settle
 from schemas import topics
 from schemas.apps import WebPushApp
@@ -49,6 +50,7 @@ def make_deliver(composer: Composer, platform: Platform) -> Process:
         ledger=RedisLedger(composer.redis),
         rates=RedisRates(composer.redis),
         rated=composer.tenants,
+        recalled=RecallDeliveries(composer.controls.known, composer.controls.refresh),
         now_ms=composer.now_ms,
         group_of=lambda topic: composer.group(f"{name}.{topic.rpartition('.')[2]}"),
         finish_batch=finish,

@@ -9,9 +9,11 @@ from flows.route_steps import RoutePorts, route_steps
 from flows.timer_source import TimerSource
 from flows.timer_wheel import release
 from schemas import topics
+from state.best_hours import RedisBestHours
 from state.caps import RedisCaps
 from state.dedup import RedisDedup
 from state.profiles import RedisProfiles
+from state.progress import RedisProgress
 from state.quotas import RedisDailyQuotas
 from state.rates import Leases, RedisRates
 from state.segments import RedisSegments
@@ -37,6 +39,9 @@ def make_route(composer: Composer) -> Process:
         caps=RedisCaps(redis),
         quotas=RedisDailyQuotas(redis),
         leases=Leases(RedisRates(redis)),
+        controls=composer.controls,
+        progress=RedisProgress(redis),
+        best_hours=RedisBestHours(redis),
     )
     steps = route_steps(
         ports,

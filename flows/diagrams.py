@@ -8,12 +8,13 @@ from bytewax.dataflow import Dataflow
 from bytewax.testing import TestingSink, TestingSource
 from bytewax.visualize import to_mermaid
 
-from flows import deliver, outcomes, registry, route, timers
+from flows import campaigns, deliver, outcomes, registry, route, timers
 
 PARTS: dict[str, tuple[Callable[[Any], Dataflow], type[Any], dict[str, Any]]] = {
     "route": (route.build, route.RouteParts, {}),
     "deliver": (deliver.build, deliver.DeliverParts, {"platform": "platform"}),
     "timers": (timers.build, timers.TimersParts, {}),
+    "campaigns": (campaigns.build, campaigns.CampaignsParts, {}),
     "outcomes": (outcomes.build, outcomes.OutcomesParts, {}),
     "registry": (registry.build, registry.RegistryParts, {}),
 }

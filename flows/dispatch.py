@@ -17,12 +17,14 @@ import structlog
 from operators.backoff import jitter
 from operators.gate import Gate, gate_key
 from operators.pace import platform_rate_key
-from operators.settle import EXPIRED
+from operators.recall import RecallDeliveries
+from operators.settle import CANCELLED, EXPIRED
 from schemas import metrics
 from schemas.outcomes import Reason, Status
 from schemas.pipeline import Answer, Delivery
 from schemas.stream import Positions, Source
 from sinks.port import Sink
+from state.definitions import REFRESH_S
 from state.errors import StateUnavailableError
 from state.rates import Rates
 
@@ -104,7 +106,8 @@ class Dispatcher:
 
     mark: records that deliveries up to these offsets go out; called in a thread, before bulk is
     sent. rates: the share of the rate that a tenant has left, shared with other processes; for the
-    tenants in ``rated``. now_ms: business clock, for expiry. wall_ms: for latencies.
+    tenants in ``rated``. recalled: asked just before a delivery goes. now_ms: business clock, for
+    expiry. wall_ms: for latencies.
     on_settled: told of every answer, once. on_failure: told of a defect, which ends the work.
     """
 
@@ -116,6 +119,7 @@ class Dispatcher:
         mark: Callable[[Marks], None],
         rates: Rates,
         rated: Container[str],
+        recalled: RecallDeliveries,
         now_ms: Callable[[], int],
         wall_ms: Callable[[], int],
         on_settled: Callable[[Ticket], None],
@@ -125,6 +129,7 @@ class Dispatcher:
         self._window = window
         self._mark = mark
         self._rates, self._rated = rates, rated
+        self._recalled = recalled
         self._now_ms, self._wall_ms = now_ms, wall_ms
         self._on_settled, self._on_failure = on_settled, on_failure
         self._lines: dict[str, _Line] = {}
@@ -149,7 +154,7 @@ class Dispatcher:
         work = [self._guarded(self._work()) for _ in range(self._window)]
         self._tasks = [
             self._loop.create_task(one)
-            for one in (*work, self._guarded(self._tick()), self._guarded(self._follow()))
+            for one in (*work, *map(self._guarded, (self._tick(), self._follow(), self._watch())))
         ]
 
     async def close(self) -> None:
@@ -213,7 +218,7 @@ class Dispatcher:
             while queues:
                 queue = queues.popleft()
                 queue.is_ready = False
-                self._skip_expired(queue)
+                self._skip_over(queue)
                 if not queue.items:
                     continue
                 gate = queue.line.gate
@@ -230,16 +235,20 @@ class Dispatcher:
                 return queue.line, ticket, place
         return None
 
-    def _skip_expired(self, queue: _Queue) -> None:
-        """Leave out what has expired in the line."""
+    def _skip_over(self, queue: _Queue) -> None:
+        """Leave out what has expired in the line, or was cancelled meanwhile."""
         items = queue.items
         while items:
             ticket, place = items[0]
-            expires_at_ms = ticket.items[place][0].expires_at_ms
-            if not expires_at_ms or expires_at_ms > self._now_ms():
+            delivery = ticket.items[place][0]
+            if delivery.expires_at_ms and delivery.expires_at_ms <= self._now_ms():
+                answer = EXPIRED
+            elif self._recalled(delivery):
+                answer = CANCELLED
+            else:
                 return
             items.popleft()
-            self._settle(ticket, place, EXPIRED)
+            self._settle(ticket, place, answer)
 
     def _block(self, queue: _Queue) -> None:
         queue.is_blocked = True
@@ -420,6 +429,12 @@ class Dispatcher:
                     line.gate.pace.follow(share, now_s)
             for line in lines:
                 self._show(line)
+
+    async def _watch(self) -> None:
+        """Read again and again what was cancelled."""
+        while True:
+            await self._loop.run_in_executor(self._teller, self._advisory, self._recalled.refresh)
+            await asyncio.sleep(REFRESH_S)
 
     def _show(self, line: _Line) -> None:
         labels = (self._sink.platform, line.key)

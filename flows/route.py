@@ -1,7 +1,7 @@
 """route: from events to deliveries."""
 
-# events, chunks ─ decode ─ dedup ─ schedule ─ audience ─ profiles ─ admit ─ caps and fan-out ─ quota ─ pace ─► deliveries
-#                     └───────┴────────┴──────────┴──────────┴────────┴─────────────┴───────────┴────► outcomes, timers, chunks, dead letters
+# events, chunks ─ decode ─ dedup ─ schedule ─ recall ─ audience ─ profiles ─ local time ─ admit ─ caps and fan-out ─ quota ─ pace ─► deliveries
+#                     └───────┴────────┴─────────┴────────┴──────────┴──────────┴─────────┴─────────────┴───────────┴────► outcomes, timers, chunks, dead letters
 
 from dataclasses import dataclass
 from typing import Any
@@ -22,8 +22,10 @@ class RouteSteps:
     decode: Step
     dedup: Step
     schedule: Step
+    recall: Step
     audience: Step
     profiles: Step
+    local_time: Step
     admit: Step
     ask_caps: Step
     fan_out: Step
@@ -52,10 +54,12 @@ def build(parts: RouteParts) -> Dataflow:
     fresh = fork("dedup", works.oks, parts.dedup)
     due = fork("schedule", fresh.oks, parts.schedule)
     # beside it Batch[Timer | Outcome]
-    listed = fork("audience", due.oks, parts.audience)
+    wanted = fork("recall", due.oks, parts.recall)
+    listed = fork("audience", wanted.oks, parts.audience)
     # beside it Batch[Chunk | Outcome]
     known = fork("profiles", listed.oks, parts.profiles)
-    admitted = fork("admit", known.oks, parts.admit)
+    now = fork("local_time", known.oks, parts.local_time)
+    admitted = fork("admit", now.oks, parts.admit)
     asked = fork("ask_caps", admitted.oks, parts.ask_caps)
     addressed = fork("fan_out", asked.oks, parts.fan_out)
     allowed = fork("caps", addressed.oks, parts.caps)
@@ -69,8 +73,10 @@ def build(parts: RouteParts) -> Dataflow:
         works.outs,
         fresh.outs,
         due.outs,
+        wanted.outs,
         listed.outs,
         known.outs,
+        now.outs,
         admitted.outs,
         asked.outs,
         addressed.outs,

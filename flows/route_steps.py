@@ -13,14 +13,18 @@ from operators.decode import Decode
 from operators.dedup import DropDuplicates
 from operators.fan_out import deliveries_of, fan_out
 from operators.join import JoinProfiles
+from operators.local_time import AtLocalTime
 from operators.pace import Leases, Pace
 from operators.quota import SpendQuota
+from operators.recall import Controls, Recall
 from operators.schedule import schedule
 from schemas.pipeline import Delivery
 from schemas.tenant import Tenant
+from state.best_hours import BestHours
 from state.caps import Caps
 from state.dedup import Dedup
 from state.profiles import Profiles
+from state.progress import Progress
 from state.quotas import DailyQuotas
 from state.segments import Segments
 
@@ -38,6 +42,9 @@ class RoutePorts:
     caps: Caps
     quotas: DailyQuotas
     leases: Leases
+    controls: Controls
+    progress: Progress
+    best_hours: BestHours
 
 
 def route_steps(
@@ -54,8 +61,10 @@ def route_steps(
         decode=Decode(tenants, business_ms=business_ms),
         dedup=DropDuplicates(ports.dedup),
         schedule=schedule,
-        audience=ExpandAudience(ports.segments, chunk_users=chunk_users),
+        recall=Recall(ports.controls),
+        audience=ExpandAudience(ports.segments, ports.progress, chunk_users=chunk_users),
         profiles=JoinProfiles(ports.profiles),
+        local_time=AtLocalTime(ports.best_hours),
         admit=admit,
         # Redis counts while messages are rendered and addressed.
         ask_caps=caps.ask,

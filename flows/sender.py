@@ -18,6 +18,7 @@ from confluent_kafka import TopicPartition
 
 from flows.dispatch import Dispatcher, Item, Marks, Ticket
 from flows.lanes import by_topic
+from operators.recall import RecallDeliveries
 from operators.settle import IN_DOUBT, Settled
 from schemas import metrics
 from schemas.pipeline import FAST
@@ -40,8 +41,8 @@ class Sender:
     """Runs a sink in its own event loop and keeps at most ``window`` requests in flight.
 
     finish_batch: turns settled deliveries into records, the same steps as in the flow.
-    rates, rated: see flows/dispatch. now_ms: business clock, for expiry. wall_ms: wall clock, for
-    latencies. Not thread-safe: one caller, the dataflow's thread.
+    rates, rated, recalled: see flows/dispatch. now_ms: business clock, for expiry. wall_ms: wall
+    clock, for latencies. Not thread-safe: one caller, the dataflow's thread.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class Sender:
         ledger: Ledger,
         rates: Rates,
         rated: Container[str],
+        recalled: RecallDeliveries,
         group_of: Callable[[str], str],
         finish_batch: Callable[[Batch], Batch],
         now_ms: Callable[[], int],
@@ -69,6 +71,7 @@ class Sender:
             mark=self._mark,
             rates=rates,
             rated=rated,
+            recalled=recalled,
             now_ms=now_ms,
             wall_ms=wall_ms,
             on_settled=self._note_settled,

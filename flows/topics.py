@@ -27,7 +27,7 @@ def specifications(
         yield topic(name, partitions, **week, **{"message.timestamp.type": "LogAppendTime"})
     for name in (*topics.CHUNKS.values(), *topics.DELIVERIES.values()):
         yield topic(name, partitions, **week)
-    for name in (topics.OUTCOMES, topics.FEEDBACK):
+    for name in (topics.OUTCOMES, topics.FEEDBACK, topics.CAMPAIGNS):
         yield topic(name, partitions, **week)
     # A rebuild reads them again in the order in which Kafka took them, by the broker's time.
     last_word = {"cleanup.policy": "compact", "message.timestamp.type": "LogAppendTime"}
@@ -43,6 +43,7 @@ def specifications(
         topics.DEAD_REGISTRY,
         topics.DEAD_OUTCOMES,
         topics.DEAD_TIMERS,
+        topics.DEAD_CAMPAIGNS,
         *topics.DEAD_DELIVERIES.values(),
     ):
         yield topic(name, 1, **{"retention.ms": str(30 * DAY_MS)})

@@ -6,6 +6,7 @@ import msgspec
 
 from operators.dead_letters import Filed, is_cut, moment, tenant_of
 from schemas import topics
+from schemas.campaigns import Run
 from schemas.masking import masked
 from schemas.packed import UNREADABLE, fault_of
 from schemas.pipeline import Chunk, Content, Delivery, Notice, Outcome, Timer, TokenDeath
@@ -18,6 +19,7 @@ _KINDS: dict[str, type[msgspec.Struct]] = (
     dict.fromkeys(topics.DELIVERIES.values(), Delivery)
     | dict.fromkeys(topics.CHUNKS.values(), Chunk)
     | {topics.OUTCOMES: Outcome, topics.TIMERS: Timer, topics.TOKEN_DEATHS: TokenDeath}
+    | {topics.CAMPAIGNS: Run}
 )
 """What lies on a topic, where that is msgpack; elsewhere it is JSON."""
 

@@ -26,6 +26,7 @@ STAGES: Mapping[str, str] = {
     "registry": topics.DEAD_REGISTRY,
     "outcomes": topics.DEAD_OUTCOMES,
     "timers": topics.DEAD_TIMERS,
+    "campaigns": topics.DEAD_CAMPAIGNS,
 } | {platform.value: topic for platform, topic in topics.DEAD_DELIVERIES.items()}
 """Stage -> the topic of its dead letters."""
 

@@ -137,6 +137,10 @@ class Decode:
             devices=chunk.devices,
             shard=chunk.shard,
             held=chunk.held,
+            low=chunk.low,
+            high=chunk.high,
+            piece=chunk.piece,
+            is_paused=chunk.is_paused,
         )
 
     def _draft(self, encoded: bytes) -> Draft:

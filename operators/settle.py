@@ -22,6 +22,7 @@ HISTORY_KEPT = MAX_LINES
 allows at most 20 attempts. What a further replay pushes out is in the earlier dead letters."""
 
 EXPIRED = Answer(Status.EXPIRED, Reason.TTL_EXPIRED)
+CANCELLED = Answer(Status.SUPPRESSED, Reason.CANCELLED)
 IN_DOUBT = Answer(Status.UNKNOWN, Reason.IN_FLIGHT_AT_CRASH)
 
 

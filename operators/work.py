@@ -15,6 +15,8 @@ from state.profiles import Device, Profile
 
 _encode = msgspec.msgpack.Encoder().encode
 
+CHUNK_USERS = 1_000
+
 Recipient = tuple[Profile, Sequence[Device]]
 """A user who is to get the message, and on which devices."""
 
@@ -51,8 +53,9 @@ class Work:
     message went past.
     """
 
-    __slots__ = ("asked", "bypassed", "dedup_key", "deliveries", "devices", "draft", "held",
-                 "profiles", "recipients", "shard", "source", "undeliverable", "users")  # fmt: skip
+    __slots__ = ("asked", "bypassed", "dedup_key", "deliveries", "devices", "draft", "held", "high",
+                 "is_paused", "low", "piece", "profiles", "recipients", "shard", "source",
+                 "undeliverable", "users")  # fmt: skip
 
     def __init__(
         self,
@@ -64,6 +67,10 @@ class Work:
         shard: int = -1,
         held: bool = False,
         dedup_key: str = "",
+        low: int = 0,
+        high: int = 0,
+        piece: str = "",
+        is_paused: bool = False,
     ) -> None:
         self.draft = draft
         self.source = source
@@ -72,6 +79,7 @@ class Work:
         self.shard = shard
         self.held = held
         self.dedup_key = dedup_key
+        self.low, self.high, self.piece, self.is_paused = low, high, piece, is_paused
         self.profiles: Sequence[Profile | None] = ()
         self.recipients: list[Recipient] = []
         self.asked: Any = None
@@ -102,6 +110,30 @@ class Work:
             **more,
         )
 
+    def decide_all(self, now_ms: int, status: Status, reason: Reason) -> list[Outcome]:
+        """Make an outcome for each listed user or device, or one for the message."""
+        users = self.users or ("",)
+        return [
+            self.decide(now_ms, status, reason, user_id=user, device_id=device)
+            for user, device in zip(users, self.devices or [""] * len(users), strict=True)
+        ]
+
+    def again(self) -> list["Outbound"]:
+        """Make chunks of this work as it is, CHUNK_USERS each: more would not fit into a record."""
+        return [
+            self.chunk(
+                users=self.users[start : start + CHUNK_USERS],
+                devices=self.devices[start : start + CHUNK_USERS],
+                shard=self.shard,
+                held=True,
+                low=self.low,
+                high=self.high,
+                piece=self.piece,
+                is_paused=self.is_paused,
+            )
+            for start in range(0, max(1, len(self.users)), CHUNK_USERS)
+        ]
+
     def wanted(self, devices: Sequence[Device]) -> str:
         """Give the id of a recipient's device when the audience names devices, else ""."""
         return devices[0].device_id if self.devices else ""
@@ -113,6 +145,10 @@ class Work:
         devices: Sequence[str] = (),
         shard: int = -1,
         held: bool = False,
+        low: int = 0,
+        high: int = 0,
+        piece: str = "",
+        is_paused: bool = False,
     ) -> "Outbound":
         """Make a chunk of this work for the chunk topic of its priority."""
         value = Chunk(
@@ -121,15 +157,24 @@ class Work:
             devices=tuple(devices),
             shard=shard,
             held=held or self.held,
+            low=low,
+            high=high,
+            piece=piece,
+            is_paused=is_paused,
         )
-        # By its first user, so that the chunks of one campaign spread over the partitions.
-        key = f"{self.draft.notice.message_id}:{users[0] if users else shard}".encode()
-        return Outbound(CHUNKS[self.draft.notice.priority], key, value)
+        return outbound_chunk(self.draft.notice, value)
 
     def hold(self, until_ms: int, reason: Reason, chunk: "Outbound") -> Timer:
         """Make the timer that puts a chunk back into route."""
         timer_id = decision_id(self.source, chunk.key.decode(), str(until_ms), reason)
         return Timer(timer_id, until_ms, chunk.topic, chunk.key, _encode(chunk.value))
+
+
+def outbound_chunk(notice: Notice, value: Chunk) -> "Outbound":
+    """Address a chunk of a notice."""
+    # By its first user, so that the chunks of one campaign spread over the partitions.
+    where = value.users[0] if value.users else f"{value.shard}.{value.low}"
+    return Outbound(CHUNKS[notice.priority], f"{notice.message_id}:{where}".encode(), value)
 
 
 class Outbound(msgspec.Struct, frozen=True):

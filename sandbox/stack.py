@@ -63,6 +63,7 @@ FLOWS = (
     FlowSpec("route", None, (Priority.CRITICAL, Priority.HIGH)),
     FlowSpec("route", None, (Priority.NORMAL, Priority.LOW)),
     FlowSpec("timers", None, ALL),
+    FlowSpec("campaigns", None, ALL),
     *(FlowSpec("deliver", platform, ALL) for platform in Platform),
     FlowSpec("outcomes", None, ALL),
 )

@@ -26,6 +26,8 @@ class Kind(StrEnum):
     TEMPLATE = "template"
     SEGMENT = "segment"
     CAMPAIGN = "campaign"
+    CONTROL = "control"
+    """Whether a campaign or message may go on; see schemas/campaigns."""
 
 
 class DefinitionRecord(Wire):

@@ -61,6 +61,11 @@ RATE_SHARE = Gauge(
     "Share of the usual rate that is sent, below 1 after the provider said too fast",
     ["platform", "gate"],
 )
+CAMPAIGNS_STOPPED = Counter(
+    "clarion_campaigns_stopped_total",
+    "Campaigns that stopped themselves because a gate of their ramp did not hold",
+    ["tenant"],
+)
 TIMERS_WAITING = Gauge("clarion_timers_waiting", "Timers in memory, of the open slots")
 CLICKHOUSE_ROWS = Counter("clarion_clickhouse_rows_total", "Rows inserted", ["table"])
 PRUNING_FROZEN = Gauge(

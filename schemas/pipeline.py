@@ -164,6 +164,9 @@ class Notice(msgspec.Struct, frozen=True, array_like=True):
     texts: by locale, "" being the default's. template: empty when the texts are given.
     expression: the audience's segment expression, empty when users are listed.
     accepted_at_ms: by the wall clock; all other times by the business clock.
+    local_at: wall-clock time in each user's zone at which they get it, "" for at once.
+    best_from_ms: the day begins within which each user gets it at their best hour, 0 for at once;
+    default_hour: of those of whom none is known.
     """
 
     message_id: str
@@ -187,6 +190,9 @@ class Notice(msgspec.Struct, frozen=True, array_like=True):
     traceparent: str = ""
     sandbox: bool = False
     holdout_percent: float = 0.0
+    local_at: str = ""
+    best_from_ms: int = 0
+    default_hour: str = ""
 
 
 class Chunk(msgspec.Struct, frozen=True, array_like=True):
@@ -195,6 +201,9 @@ class Chunk(msgspec.Struct, frozen=True, array_like=True):
     notice: msgpack of Notice. users: listed ones. devices: parallel to users, "" meaning all of
     the user's; empty when no device is singled out. shard: -1 unless the users are those of the
     notice's expression in this shard. held: policy held it back, so its latency means nothing.
+    low, high: of the shard's users, only those in these places (operators/slices); high 0: all.
+    piece: names a part of a run's audience, until it has gone through route once.
+    is_paused: it was told already that it waits while its campaign is paused.
     """
 
     notice: bytes
@@ -202,6 +211,10 @@ class Chunk(msgspec.Struct, frozen=True, array_like=True):
     devices: tuple[str, ...] = ()
     shard: int = -1
     held: bool = False
+    low: int = 0
+    high: int = 0
+    piece: str = ""
+    is_paused: bool = False
 
 
 class DeadLetter(msgspec.Struct, frozen=True, array_like=True):

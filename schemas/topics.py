@@ -15,12 +15,14 @@ PREFERENCES = "preferences"
 DEFINITIONS = "definitions"
 TOKEN_DEATHS = "tokens.dead"  # noqa: S105 - a topic's name, not a secret
 TIMERS = "timers"
+CAMPAIGNS = "campaigns"
 OUTCOMES = "outcomes"
 FEEDBACK = "feedback"
 DEAD_ROUTE = "dead.route"
 DEAD_REGISTRY = "dead.registry"
 DEAD_OUTCOMES = "dead.outcomes"
 DEAD_TIMERS = "dead.timers"
+DEAD_CAMPAIGNS = "dead.campaigns"
 DEAD_RESOLVED = "dead.resolved"
 
 EVENTS = {priority: f"events.{priority}" for priority in Priority}

@@ -164,6 +164,10 @@ class Watched(Generic[T]):
             self.refresh()
         return self._known.get(tenant, {})
 
+    def known(self, tenant: str) -> Mapping[str, T]:
+        """Give what was read last, without a look at whether it changed; for any thread."""
+        return self._known.get(tenant, {})
+
     def refresh(self) -> None:
         """Read what changed since: one round trip, and one for each tenant with a change."""
         marks = self._definitions.marks(self._kind, self._tenants)

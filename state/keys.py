@@ -8,9 +8,12 @@ A user's keys carry `{tenant:shard}`, so profile, segments and caps of a user me
     {tenant:shard}:s:<segment>              set of user ids
     {tenant:shard}:z:<length>:<cap>:<user>  cap, exact: sorted set of message ids
     {tenant:shard}:k:<length>:<cap>:<user>  cap, in sub-windows: packed counters
+    {tenant:shard}:h                        hash of users' best hours
     {tenant:t<bucket>}:<hash>               owner of a token
     {tenant:d<bucket>}:<hash>               dedup key
     {tenant:segments}                       names of the tenant's segments
+    {tenant:runs}:<campaign>                runs of a campaign as their last tick left them
+    {tenant:run}:<run>                      what route has done of a run
     {tenant:<kind>}:definitions             what the tenant has defined of a kind, by name
     {tenant:<kind>}:mark                    changes whenever that does
     {rate:<key>}                            token bucket
@@ -81,6 +84,11 @@ def scratch_key(tenant: str, shard: int, number: int) -> str:
     return f"{shard_tag(tenant, shard)}:tmp:{number}"
 
 
+def best_hours_key(tenant: str, shard: int) -> str:
+    """Where the best hours of a shard's users are."""
+    return f"{shard_tag(tenant, shard)}:h"
+
+
 def segments_key(tenant: str) -> str:
     """Where the names of the tenant's segments are."""
     return f"{{{checked_tenant(tenant)}:segments}}"
@@ -94,6 +102,16 @@ def definitions_key(tenant: str, kind: str) -> str:
 def definitions_mark_key(tenant: str, kind: str) -> str:
     """Where the text is that changes with them."""
     return f"{{{checked_tenant(tenant)}:{kind}}}:mark"
+
+
+def runs_key(tenant: str, campaign: str) -> str:
+    """Where a campaign's runs are."""
+    return f"{{{checked_tenant(tenant)}:runs}}:{campaign}"
+
+
+def progress_key(tenant: str, run_id: str) -> str:
+    """Where the marks of a run are."""
+    return f"{{{checked_tenant(tenant)}:run}}:{run_id}"
 
 
 def cap_key(tag: str, user_id: str, name: str, *, exact: bool) -> str:

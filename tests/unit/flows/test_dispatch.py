@@ -12,6 +12,8 @@ import pytest
 from flows import dispatch
 from flows.dispatch import MARK_STEP, Dispatcher, Marks, Ticket
 from operators.circuit import PROBES_TO_CLOSE
+from operators.recall import RecallDeliveries, message_control
+from schemas.campaigns import Control, ControlState
 from schemas.outcomes import Reason, Status
 from schemas.pipeline import FAST, Answer, Delivery, Platform, Priority
 from schemas.stream import Source
@@ -57,6 +59,7 @@ class Bench:
         self.provider = Provider()
         self.rates = MemoryRates()
         self.now_ms = NOW_MS
+        self.controls: dict[str, dict[str, Control]] = {}
         self.failures: list[BaseException] = []
         self.tickets: list[Ticket] = []
         self.offset = 0
@@ -66,6 +69,7 @@ class Bench:
             mark=mark,
             rates=self.rates,
             rated={"a", "b"},
+            recalled=RecallDeliveries(lambda tenant: self.controls.get(tenant, {}), lambda: None),
             now_ms=lambda: self.now_ms,
             wall_ms=lambda: NOW_MS,
             on_settled=self._settled,
@@ -237,6 +241,16 @@ async def test_too_fast_slows_down_and_tells_the_others() -> None:
         assert made.rates.shares(["b/fcm"], NOW_MS) == [1.0]
         made.rates.slow_down("a/fcm", 0, NOW_MS + 2_000)
         await made.until(lambda: made.dispatcher._lines["a"].gate.pace.share < 0.5)
+
+
+async def test_what_is_cancelled_in_its_line_is_not_sent() -> None:
+    """A message that people took back ends just before it would go, others go."""
+    async with bench(window=1) as made:
+        made.controls["a"] = {message_control("m-1"): Control(state=ControlState.CANCELLED)}
+        ticket = made.put([*deliveries(3, message_id="m-1"), *deliveries(2, message_id="m-2")])
+        await made.done(ticket)
+        assert reasons(ticket) == {Reason.CANCELLED: 3, Reason.ACCEPTED: 2}
+        assert {request.message_id for request in made.provider.requests} == {"m-2"}
 
 
 async def test_a_delivery_that_expires_in_its_line_is_not_sent() -> None:

@@ -12,10 +12,15 @@ from bytewax.testing import TestingSource, run_main
 from flows.route import RouteParts, build
 from flows.route_steps import RoutePorts, at_once, route_steps, run_steps
 from operators.encode import Encode
+from schemas.campaigns import control_of
+from schemas.definitions import Kind
 from schemas.pipeline import Timer
 from schemas.stream import Batch, Record
 from schemas.tenant import Tenant
 from schemas.topics import DEAD_ROUTE, TIMERS
+from state.best_hours import MemoryBestHours
+from state.definitions import Watched
+from state.progress import MemoryProgress
 from state.rates import Leases
 from tests.contract.state_stores import Stores
 
@@ -43,6 +48,9 @@ def route_parts(
         caps=stores.caps,
         quotas=stores.quotas,
         leases=Leases(stores.rates),
+        controls=Watched(stores.definitions, Kind.CONTROL, tenants, control_of, refresh_s=0),
+        progress=MemoryProgress(),
+        best_hours=MemoryBestHours(),
     )
     steps = route_steps(ports, tenants, submit=at_once, chunk_users=chunk_users)
     nothing: Any = None
