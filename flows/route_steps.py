@@ -7,7 +7,7 @@ from typing import Any
 
 from flows.route import RouteSteps
 from operators.admit import admit
-from operators.audience import CHUNK_USERS, ExpandAudience
+from operators.audience import ExpandAudience
 from operators.cap import ApplyCaps, Submit
 from operators.decode import Decode
 from operators.dedup import DropDuplicates
@@ -18,6 +18,7 @@ from operators.pace import Leases, Pace
 from operators.quota import SpendQuota
 from operators.recall import Controls, Recall
 from operators.schedule import schedule
+from operators.work import CHUNK_USERS
 from schemas.pipeline import Delivery
 from schemas.tenant import Tenant
 from state.best_hours import BestHours

@@ -15,12 +15,14 @@ SHOWN_CHARS = 2_000
 SHOWN_USERS = 20
 _MASKED = frozenset({"token", "p256dh", "auth"})
 
-_KINDS: dict[str, type[msgspec.Struct]] = (
-    dict.fromkeys(topics.DELIVERIES.values(), Delivery)
-    | dict.fromkeys(topics.CHUNKS.values(), Chunk)
-    | {topics.OUTCOMES: Outcome, topics.TIMERS: Timer, topics.TOKEN_DEATHS: TokenDeath}
-    | {topics.CAMPAIGNS: Run}
-)
+_KINDS: dict[str, type[msgspec.Struct]] = {
+    **dict.fromkeys(topics.DELIVERIES.values(), Delivery),
+    **dict.fromkeys(topics.CHUNKS.values(), Chunk),
+    topics.OUTCOMES: Outcome,
+    topics.TIMERS: Timer,
+    topics.TOKEN_DEATHS: TokenDeath,
+    topics.CAMPAIGNS: Run,
+}
 """What lies on a topic, where that is msgpack; elsewhere it is JSON."""
 
 _decoders = {kind: msgspec.msgpack.Decoder(kind) for kind in {*_KINDS.values(), Content, Notice}}

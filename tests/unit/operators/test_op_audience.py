@@ -4,9 +4,9 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from operators.audience import CHUNK_USERS, ExpandAudience
+from operators.audience import ExpandAudience
 from operators.decode import Decode
-from operators.work import Outbound, Work
+from operators.work import CHUNK_USERS, Outbound, Work
 from schemas.pipeline import Chunk
 from schemas.stream import Source
 from state.memory import MemorySegments
