@@ -6,12 +6,12 @@ from collections.abc import Callable, Mapping
 import msgspec
 
 from operators.ids import decision_id, trace_id_of
-from operators.locales import locale_key
+from operators.variants import variants_of, words_of
 from operators.work import Decided, Draft, Work
 from schemas.events import BadEventError, Event, decode_event
 from schemas.outcomes import Reason, Status
 from schemas.packed import UNREADABLE, fault_of
-from schemas.pipeline import Chunk, DeadLetter, Notice, Outcome, Platform, Priority, Texts
+from schemas.pipeline import Chunk, DeadLetter, Notice, Outcome, Priority
 from schemas.segments import BadSegmentError, parse
 from schemas.stream import Message, Source
 from schemas.tenant import Tenant
@@ -172,16 +172,7 @@ def notice_of(
 
     accepted_at_ms, taken_at_ms: when Kafka took it, by the wall clock and the business clock.
     """
-    content, template = event.content, event.template
-    texts: dict[str, Texts] = {}
-    if content is not None:
-        base = Texts(content.title, content.body, content.image or "", content.url or "")
-        texts[""] = base
-        for locale, own in content.locales.items():
-            texts[locale_key(locale)] = Texts(
-                own.title, own.body, own.image or base.image, own.url or base.url
-            )
-    platforms = event.platforms
+    words = words_of(event.content, event.template)
     return Notice(
         message_id=event.id,
         tenant=event.tenant,
@@ -191,13 +182,11 @@ def notice_of(
         accepted_at_ms=accepted_at_ms,
         # A producer's clock may be ahead; nothing happened after it was told.
         created_at_ms=min(event.created_at_ms or taken_at_ms, taken_at_ms),
-        texts=texts,
-        data=event.data,
-        overrides={p: getattr(platforms, p) for p in Platform if getattr(platforms, p)}
-        if platforms is not None
-        else {},
-        template=template.name if template else "",
-        template_version=(template.version or 0) if template else 0,
+        texts=words.texts,
+        data=words.data,
+        overrides=words.overrides,
+        template=words.template,
+        template_version=words.template_version,
         variables=event.variables,
         expression=_expression(event),
         send_at_ms=event.send_at_ms,
@@ -207,6 +196,7 @@ def notice_of(
         traceparent=event.traceparent or "",
         sandbox=event.sandbox,
         holdout_percent=event.holdout_percent or 0.0,
+        variants=variants_of(event, words) if event.variants else (),
     )
 
 

@@ -1,10 +1,12 @@
 """Recipients to deliveries, one per device."""
 
-import msgspec
+from collections.abc import Sequence
+
+from msgspec.structs import replace
 
 from operators.render import Renderer, UnknownTemplateError
 from operators.templates import RenderError
-from operators.work import Decided, Work
+from operators.work import Decided, Draft, Recipient, Work
 from schemas.outcomes import Reason, Status
 from schemas.pipeline import Delivery
 
@@ -16,22 +18,24 @@ def fan_out(works: list[Work], now_ms: int) -> Decided:
     once the caps have answered.
     """
     for work in works:
-        if not work.recipients:
-            continue
-        try:
-            _address(work, now_ms)
-        except UnknownTemplateError as error:
-            work.undeliverable = [
-                work.decide(
-                    now_ms,
-                    Status.REJECTED,
-                    Reason.UNKNOWN_TEMPLATE,
-                    user_id=profile.user_id,
-                    device_id=work.wanted(devices),
-                    detail=str(error),
-                )
-                for profile, devices in work.recipients
-            ]
+        tokens: set[str] = set()
+        for draft, recipients in _by_variant(work):
+            try:
+                _address(work, draft, recipients, tokens, now_ms)
+            except UnknownTemplateError as error:
+                work.undeliverable += [
+                    work.decide(
+                        now_ms,
+                        Status.REJECTED,
+                        Reason.UNKNOWN_TEMPLATE,
+                        user_id=profile.user_id,
+                        device_id=work.wanted(devices),
+                        detail=str(error),
+                    )
+                    for profile, devices in recipients
+                ]
+        if work.deliveries:
+            _mark(work)
     return works, []
 
 
@@ -40,13 +44,25 @@ def deliveries_of(works: list[Work]) -> list[Delivery]:
     return [delivery for work in works for delivery in work.deliveries]
 
 
-def _address(work: Work, now_ms: int) -> None:
-    draft, notice, held = work.draft, work.draft.notice, work.held
+def _by_variant(work: Work) -> list[tuple[Draft, Sequence[Recipient]]]:
+    """Give the recipients with the draft in whose words they get it."""
+    draft = work.draft
+    if not draft.variants or not work.recipients:
+        return [(draft, work.recipients)] if work.recipients else []
+    parts: list[tuple[Draft, list[Recipient]]] = [(each, []) for each in draft.variants]
+    for recipient in work.recipients:
+        parts[draft.variant_of(recipient[0].user_id)][1].append(recipient)
+    return [(each, recipients) for each, recipients in parts if recipients]
+
+
+def _address(
+    work: Work, draft: Draft, recipients: Sequence[Recipient], tokens: set[str], now_ms: int
+) -> None:
+    notice, held = draft.notice, work.held
     content_of = Renderer(draft).content
     id_of = draft.ids.of
     deliveries, outs = work.deliveries, work.undeliverable
-    tokens: set[str] = set()
-    for profile, devices in work.recipients:
+    for profile, devices in recipients:
         user_id = profile.user_id
         for device in devices:
             if device.token in tokens:
@@ -86,16 +102,19 @@ def _address(work: Work, now_ms: int) -> None:
                     device.environment, 1, held, notice.traceparent, notice.sandbox,
                 )
             )  # fmt: skip
+
+
+def _mark(work: Work) -> None:
+    """Note on the deliveries what few of them have."""
+    draft, deliveries = work.draft, work.deliveries
     if work.bypassed:
-        deliveries = [
-            msgspec.structs.replace(d, bypassed=work.bypassed.get(d.user_id, ""))
-            for d in deliveries
-        ]
+        deliveries = [replace(d, bypassed=work.bypassed.get(d.user_id, "")) for d in deliveries]
     if draft.tenant.rates.regions:
         region_of = _regions(work)
-        deliveries = [
-            msgspec.structs.replace(d, region=region_of.get(d.user_id, "")) for d in deliveries
-        ]
+        deliveries = [replace(d, region=region_of.get(d.user_id, "")) for d in deliveries]
+    if draft.variants:
+        names = [variant.name for variant in draft.notice.variants]
+        deliveries = [replace(d, variant=names[draft.variant_of(d.user_id)]) for d in deliveries]
     work.deliveries = deliveries
 
 

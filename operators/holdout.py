@@ -1,12 +1,10 @@
 """Holdout groups: users who get nothing, so that what a message does can be measured."""
 
-from hashlib import blake2b
 from typing import NamedTuple
 
+from operators.ids import draw
 from operators.work import Draft
 from schemas.pipeline import Priority
-
-_RANGE = 2.0**64
 
 
 class Holdout(NamedTuple):
@@ -36,12 +34,6 @@ def holdouts_of(draft: Draft) -> tuple[Holdout, ...]:
 def left_out(groups: tuple[Holdout, ...], tenant: str, user_id: str) -> str:
     """Give the name of the first group that the user is in, "" for none."""
     for group in groups:
-        if _draw(f"{tenant}/{group.name}/{user_id}") < group.percent:
+        if draw(f"{tenant}/{group.name}/{user_id}") < group.percent:
             return group.name
     return ""
-
-
-def _draw(text: str) -> float:
-    """Give a number from 0 to 100, the same for the same text on every machine."""
-    digest = blake2b(text.encode(), digest_size=8).digest()
-    return int.from_bytes(digest) / _RANGE * 100

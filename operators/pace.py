@@ -169,6 +169,7 @@ def decided(delivery: Delivery, now_ms: int, status: Status, reason: Reason) -> 
         trace_id=trace_id_of(delivery.traceparent),
         sandbox=delivery.sandbox,
         created_at_ms=delivery.created_at_ms,
+        variant=delivery.variant,
     )
 
 

@@ -145,7 +145,7 @@ def outcome_of(one: Settled, now_ms: int, status: Status, reason: Reason) -> Out
         reason, d.priority, d.user_id, d.device_id, d.delivery_id, d.platform, d.category, d.type,
         d.campaign_id, d.attempt, answer.provider_status, detail,
         answer.provider_id, latency_ms, answer.token_action, d.token, answer.token_invalid_at_ms,
-        trace_id_of(d.traceparent), d.sandbox, d.created_at_ms,
+        trace_id_of(d.traceparent), d.sandbox, d.created_at_ms, d.variant,
     )  # fmt: skip
 
 

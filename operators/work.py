@@ -6,8 +6,9 @@ from typing import Any
 import msgspec
 
 from operators.ids import DeliveryIds, decision_id, trace_id_of
+from operators.variants import Choice
 from schemas.outcomes import Reason, Status
-from schemas.pipeline import Chunk, Delivery, Notice, Outcome, Platform, Timer
+from schemas.pipeline import Chunk, Delivery, Notice, Outcome, Platform, Timer, Variant
 from schemas.stream import Source
 from schemas.tenant import Category, Tenant
 from schemas.topics import CHUNKS
@@ -25,9 +26,11 @@ class Draft:
     """A notice with what its chunks share: policy objects, rendered contents, identities.
 
     rendered: content bytes by (locale, platform), while they are the same for every user.
+    variants: a draft for each variant of the notice, in its words; none for nearly all.
     """
 
-    __slots__ = ("category", "encoded", "ids", "notice", "rendered", "tenant", "trace_id")
+    __slots__ = ("_choice", "category", "encoded", "ids", "notice", "rendered", "tenant",
+                 "trace_id", "variants")  # fmt: skip
 
     def __init__(self, notice: Notice, tenant: Tenant, category: Category) -> None:
         self.notice = notice
@@ -37,12 +40,32 @@ class Draft:
         self.ids = DeliveryIds(notice.tenant, notice.message_id)
         self.rendered: dict[tuple[str, Platform], bytes] = {}
         self.trace_id = trace_id_of(notice.traceparent)
+        self.variants: tuple[Draft, ...] = ()
+        if notice.variants:
+            self._choice = Choice(notice)
+            self.variants = tuple(self._in_words_of(one) for one in notice.variants)
 
     def as_bytes(self) -> bytes:
         """Give the notice's msgpack, made once."""
         if not self.encoded:
             self.encoded = _encode(self.notice)
         return self.encoded
+
+    def variant_of(self, user_id: str) -> int:
+        """Give the place of the variant that the user sees; for drafts with variants."""
+        return self._choice.of(user_id)
+
+    def _in_words_of(self, one: Variant) -> "Draft":
+        notice = msgspec.structs.replace(
+            self.notice,
+            texts=one.texts,
+            data=one.data,
+            overrides=one.overrides,
+            template=one.template,
+            template_version=one.template_version,
+            variants=(),
+        )
+        return Draft(notice, self.tenant, self.category)
 
 
 class Work:
@@ -92,6 +115,8 @@ class Work:
     ) -> Outcome:
         """Make the outcome of a decision about the message, or about one user of it."""
         draft, notice = self.draft, self.draft.notice
+        if draft.variants and user_id:
+            more["variant"] = notice.variants[draft.variant_of(user_id)].name
         return Outcome(
             outcome_id=decision_id(self.source, user_id, more.get("device_id", ""), reason),
             occurred_at_ms=now_ms,

@@ -124,6 +124,11 @@ class EventContent(Wire):
     locales: dict[Locale, LocalizedText] = Field(default_factory=dict, max_length=100)
     platforms: PlatformOverrides | None = None
 
+    @property
+    def is_empty(self) -> bool:
+        """Tell whether there is nothing to show and nothing to hand over."""
+        return not (self.title or self.body or self.data or self.locales or self.platforms)
+
 
 class TemplateRef(Wire):
     """Texts that the tenant keeps; without a version, the newest."""

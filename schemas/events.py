@@ -4,7 +4,7 @@ Published as schemas/v1/event.json with examples. Published examples are never e
 that a reader of version 1 could not follow is a new version plus a step in schemas/upcast.py.
 """
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Protocol, Self
 from uuid import uuid4
 
 from pydantic import ConfigDict, Field, ValidationError, model_validator
@@ -47,6 +47,7 @@ from schemas.fields import (
 )
 from schemas.pipeline import Priority
 from schemas.upcast import OLD_MODELS, upcast
+from schemas.variants import EventVariant, Variants, check_variants
 
 __all__ = [
     "EVENT_VERSION",
@@ -57,6 +58,7 @@ __all__ = [
     "DevicesAudience",
     "Event",
     "EventContent",
+    "EventVariant",
     "EveryoneAudience",
     "LocalizedText",
     "PlatformOverrides",
@@ -89,6 +91,24 @@ def _either(first: str, second: str) -> dict[str, Any]:
     return {"oneOf": given}
 
 
+class _Words(Protocol):
+    @property
+    def data(self) -> dict[str, str]: ...
+
+    @property
+    def platforms(self) -> PlatformOverrides | None: ...
+
+
+def _check_words(of: _Words, where: str) -> None:
+    """Raise ValueError for words that no platform would take. where: before the field's name."""
+    if (data := of.data) and sum(map(len, (*data, *data.values()))) > MAX_DATA_CHARS:
+        raise ValueError(f"{where}data: more than {MAX_DATA_CHARS} characters in all, use fewer")
+    if (overrides := of.platforms) is not None:
+        check_json(overrides.apns, f"{where}platforms.apns", max_bytes=MAX_OVERRIDE_BYTES)
+        check_json(overrides.fcm, f"{where}platforms.fcm", max_bytes=MAX_OVERRIDE_BYTES)
+        check_json(overrides.webpush, f"{where}platforms.webpush", max_bytes=MAX_OVERRIDE_BYTES)
+
+
 class Event(Wire):
     """One notification for an audience.
 
@@ -96,7 +116,8 @@ class Event(Wire):
     idempotency_key: events with the same key are one (the id when absent).
     created_at: when the producer made it. send_at: not before. expires_at or ttl_s: never sent
     after; ttl_s counts from send_at, or else from when Kafka accepted the event.
-    variables: for the template. holdout_percent: of the users, drawn by the campaign's id or else
+    variables: for the template. variants: what users drawn by the campaign's id, or else the
+    event's, see instead. holdout_percent: of the users, drawn by the campaign's id or else
     the event's, who do not get it, so that its effect can be measured.
     sandbox: handled in full, but sent to the provider simulators.
     """
@@ -121,6 +142,7 @@ class Event(Wire):
     collapse_key: CollapseKey | None = None
     campaign_id: Id | None = None
     holdout_percent: HoldoutPercent | None = None
+    variants: Variants | None = None
     traceparent: Traceparent | None = None
     sandbox: Annotated[bool, Field(strict=True)] = False
 
@@ -130,9 +152,7 @@ class Event(Wire):
         content = self.content
         if (content is None) == (self.template is None):
             raise ValueError("give exactly one of content and template")
-        if content is not None and not (
-            content.title or content.body or content.data or content.locales or content.platforms
-        ):
+        if content is not None and content.is_empty:
             raise ValueError("content: give at least a title, a body or data")
         if self.expires_at is not None:
             if self.ttl_s is not None:
@@ -143,14 +163,13 @@ class Event(Wire):
             self.traceparent[3:35] == "0" * 32 or self.traceparent[36:52] == "0" * 16
         ):
             raise ValueError("traceparent: trace id and parent id must not be all zeros")
-        if (data := self.data) and sum(map(len, (*data, *data.values()))) > MAX_DATA_CHARS:
-            raise ValueError(f"data: more than {MAX_DATA_CHARS} characters in all, use fewer")
         if self.variables:
             check_json(self.variables, "variables", max_bytes=MAX_VARIABLES_BYTES)
-        if (overrides := self.platforms) is not None:
-            check_json(overrides.apns, "platforms.apns", max_bytes=MAX_OVERRIDE_BYTES)
-            check_json(overrides.fcm, "platforms.fcm", max_bytes=MAX_OVERRIDE_BYTES)
-            check_json(overrides.webpush, "platforms.webpush", max_bytes=MAX_OVERRIDE_BYTES)
+        _check_words(self, "")
+        if self.variants:
+            check_variants(self.variants)
+            for one in self.variants:
+                _check_words(one, f"variants.{one.name}.")
         return self
 
     @property

@@ -61,6 +61,7 @@ class Delivery(msgspec.Struct, frozen=True, array_like=True):
         does not count them. holds: how often it was held back before this attempt.
     bypassed: what a critical message went past, such as "quiet hours".
     region: the one of the tenant's regions that the user is in, where it has any.
+    variant: which of the message's variants the user sees, where it has any.
     """
 
     delivery_id: str
@@ -93,6 +94,7 @@ class Delivery(msgspec.Struct, frozen=True, array_like=True):
     holds: int = 0
     bypassed: str = ""
     region: str = ""
+    variant: str = ""
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -147,6 +149,7 @@ class Outcome(msgspec.Struct, frozen=True, array_like=True):
     trace_id: str = ""
     sandbox: bool = False
     created_at_ms: int = 0
+    variant: str = ""
 
 
 class Texts(msgspec.Struct, frozen=True, array_like=True):
@@ -156,6 +159,18 @@ class Texts(msgspec.Struct, frozen=True, array_like=True):
     body: str = ""
     image: str = ""
     url: str = ""
+
+
+class Variant(msgspec.Struct, frozen=True, array_like=True):
+    """What some users see instead of the notice's own texts, data, overrides and template."""
+
+    name: str
+    weight: int
+    texts: dict[str, Texts] = {}
+    data: dict[str, str] = {}
+    overrides: dict[Platform, dict[str, Any]] = {}
+    template: str = ""
+    template_version: int = 0
 
 
 class Notice(msgspec.Struct, frozen=True, array_like=True):
@@ -193,6 +208,7 @@ class Notice(msgspec.Struct, frozen=True, array_like=True):
     local_at: str = ""
     best_from_ms: int = 0
     default_hour: str = ""
+    variants: tuple[Variant, ...] = ()
 
 
 class Chunk(msgspec.Struct, frozen=True, array_like=True):

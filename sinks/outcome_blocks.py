@@ -49,6 +49,7 @@ COLUMNS = {
     "trace_id": _TEXT,
     "sandbox": "Bool",
     "created_at": _TIME,
+    "variant": _WORD,
     "kafka_topic": _WORD,
     "kafka_partition": "UInt16",
     "kafka_offset": "UInt64",

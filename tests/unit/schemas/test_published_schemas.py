@@ -29,11 +29,12 @@ def test_committed_schema_is_what_the_models_say(path: str) -> None:
 def test_events_in_the_docs_are_valid() -> None:
     """What docs/producers.md shows can be sent."""
     blocks = (ROOT.parent / "docs/producers.md").read_text("utf-8").split("```json\n")[1:]
-    first, audiences, template, platforms = (block.split("```")[0] for block in blocks)
+    first, audiences, template, variants, platforms = (block.split("```")[0] for block in blocks)
     event = json.loads(first)
     assert decode_event(first.encode()).tenant == "acme"
     for audience in audiences.splitlines():
         assert decode_event(json.dumps({**event, "audience": json.loads(audience)}).encode())
+    assert decode_event(json.dumps({**event, **json.loads(f"{{{variants}}}")}).encode()).variants
     content = {"title": "x", **json.loads(f"{{{platforms}}}")}
     assert decode_event(json.dumps({**event, "content": content}).encode())
     del event["content"]
