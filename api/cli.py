@@ -19,6 +19,7 @@ GROUPS = {
     "dlq": "Look at, replay and drop dead letters.",
     "tokens": "See and end frozen pruning of dead tokens.",
     "registry": "Restore users and devices in Redis.",
+    "segments": "Upload, define and count segments.",
     "api": "Take events over HTTP.",
     "sandbox": "Run the provider simulators.",
     "config": "Check settings and tenants.",

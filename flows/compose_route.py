@@ -16,7 +16,7 @@ from state.profiles import RedisProfiles
 from state.progress import RedisProgress
 from state.quotas import RedisDailyQuotas
 from state.rates import Leases, RedisRates
-from state.segments import RedisSegments
+from state.redis_segments import RedisSegments
 
 CHUNKS_AT_ONCE = 4
 

@@ -12,14 +12,16 @@ from operators.define import Define
 from operators.feedback import outcome_rows
 from operators.profile_writer import WriteProfiles
 from operators.registration import decode_registrations
+from operators.segment_lists import WriteLists
 from schemas import topics
 from schemas.settings import Settings
 from sinks.clickhouse import ClickHousePing, ClickHouseSettings, ClickHouseWriter, connect
 from sinks.clickhouse_once import ExactlyOnceWriter
 from state.definitions import RedisDefinitions
 from state.profiles import RedisProfiles
-from state.segments import RedisSegments
+from state.redis_segments import RedisSegments
 from state.tokens import RedisTokens
+from state.uploads import RedisUploads
 
 OUTCOMES_EPOCH = timedelta(milliseconds=500)  # ClickHouse likes large inserts
 
@@ -58,6 +60,7 @@ def make_registry(composer: Composer) -> Process:
         topics.PREFERENCES,
         topics.TOKEN_DEATHS,
         topics.DEFINITIONS,
+        topics.SEGMENTS,
     ]
     lanes = composer.one_lane("registry", names)
     writer = make_writer(composer)
@@ -69,6 +72,9 @@ def make_registry(composer: Composer) -> Process:
         source=composer.source(checkpoint),
         decode=decode_registrations,
         definitions=Define(RedisDefinitions(redis)),
+        lists=WriteLists(
+            composer.tenants, segments=RedisSegments(redis), uploads=RedisUploads(redis)
+        ),
         profiles=WriteProfiles(
             composer.tenants,
             profiles=RedisProfiles(redis),

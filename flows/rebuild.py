@@ -18,19 +18,23 @@ from operators.define import Define
 from operators.profile_writer import WriteProfiles
 from operators.registration import Change, Registration, decode_registrations
 from operators.replayed import is_overtaken, is_tombstone
+from operators.segment_lists import ListChange, PartCleared, PutUp, TakenDown, WriteLists
 from schemas.definitions import Definition
+from schemas.segment_lists import ListPart
 from schemas.settings import Settings
 from schemas.stream import Message
-from schemas.tenant import Tenant
-from schemas.topics import DEFINITIONS, DEVICES, PREFERENCES, TOKEN_DEATHS, USERS
+from schemas.tenant import Tenant, shards_of
+from schemas.topics import DEFINITIONS, DEVICES, PREFERENCES, SEGMENTS, TOKEN_DEATHS, USERS
 from state.definitions import RedisDefinitions, Removed
 from state.profiles import Profile, Profiles, RedisProfiles
-from state.segments import RedisSegments
+from state.redis_segments import RedisSegments
 from state.tokens import RedisTokens
+from state.uploads import RedisUploads
 
 PHASES: Sequence[tuple[str, Sequence[str]]] = (
     # First: what profiles mean for a segment is defined here.
     ("definitions", (DEFINITIONS,)),
+    ("lists", (SEGMENTS,)),
     # In the order in which Kafka took them: a user's tombstone ends the devices before it.
     ("registrations", (USERS, DEVICES, PREFERENCES)),
     # Last: a death removes a registration that is there, and spares a newer one by its time.
@@ -178,15 +182,11 @@ class Rebuild:
         return {
             (tenant, user_id): profile
             for tenant, found in by_tenant.items()
-            for user_id, profile in zip(
-                found, self._profiles.get_many(tenant, self._shards(tenant), found), strict=True
-            )
+            for user_id, profile in zip(found, self._read_many(tenant, found), strict=True)
         }
 
-    def _shards(self, tenant: str) -> int:
-        known = self._tenants.get(tenant)
-        shards: int = Tenant.model_fields["shards"].default if known is None else known.shards
-        return shards
+    def _read_many(self, tenant: str, users: list[str]) -> list[Profile | None]:
+        return self._profiles.get_many(tenant, shards_of(self._tenants, tenant), users)
 
     def _progress(self, phase: str, ends: Mapping[Part, int]) -> Progress:
         first, at, counts = self._first, self._log.at, self._counts
@@ -200,9 +200,13 @@ class Rebuild:
         )
 
 
-def _touched(change: Change | Definition | Removed) -> Iterator[tuple[str, ...]]:
+def _touched(change: Change | Definition | Removed | ListChange) -> Iterator[tuple[str, ...]]:
     if isinstance(change, (Definition, Removed)):
         return  # these compare times, whichever comes first
+    if isinstance(change, (ListPart, PutUp, TakenDown, PartCleared)):
+        of = change.head if isinstance(change, PutUp) else change
+        yield of.tenant, "list", of.segment
+        return
     yield change.tenant, change.user_id
     if isinstance(change, Registration):
         yield change.tenant, "token", change.device.token
@@ -219,13 +223,19 @@ def rebuild(settings: Settings, *, batch: int = BATCH) -> Iterator[Progress]:
         tokens=RedisTokens(composer.redis),
         segments=RedisSegments(composer.redis),
     )
+    define = Define(RedisDefinitions(composer.redis))
+    write_lists = WriteLists(
+        composer.tenants,
+        segments=RedisSegments(composer.redis),
+        uploads=RedisUploads(composer.redis),
+    )
     try:
         log.open(TOPICS)
         try:
             yield from Rebuild(
                 log,
                 composer.tenants,
-                define=Define(RedisDefinitions(composer.redis)),
+                define=lambda changes: write_lists(define(changes)),
                 write=write,
                 profiles=profiles,
                 batch=batch,

@@ -1,8 +1,8 @@
 """registry: from registrations to profiles."""
 
-# devices, users, preferences, dead tokens, definitions ─ decode ─ definitions ─ profiles ─► Redis (as it goes)
-#                                                            │                      └─────► ClickHouse
-#                                                            └────────────────────────────► dead letters
+# devices, users, preferences, dead tokens, definitions, segments ─ decode ─ definitions ─ lists ─ profiles ─► Redis (as it goes)
+#                                                                      │                              └─────► ClickHouse
+#                                                                      └────────────────────────────────────► dead letters
 
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +23,7 @@ class RegistryParts:
     source: Source[Batch]
     decode: Step
     definitions: Apply
+    lists: Apply
     profiles: Apply
     encode: Apply
     sink: Sink[Any]
@@ -34,8 +35,10 @@ def build(parts: RegistryParts) -> Dataflow:
     records = op.input("registrations", flow, parts.source)
     # Batch[Message]
     changes = fork("decode", records, parts.decode)
-    # Batch[Change | Definition | Removed], beside it Batch[DeadLetter]
-    others = apply("definitions", changes.oks, parts.definitions)
+    # Batch[Change | Definition | Removed | ListChange], beside it Batch[DeadLetter]
+    undefined = apply("definitions", changes.oks, parts.definitions)
+    # Batch[Change | ListChange]
+    others = apply("lists", undefined, parts.lists)
     # Batch[Change]
     written = apply("profiles", others, parts.profiles)
     # Batch[DeviceRow | UserRow]

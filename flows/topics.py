@@ -33,6 +33,8 @@ def specifications(
     last_word = {"cleanup.policy": "compact", "message.timestamp.type": "LogAppendTime"}
     for name in (topics.DEVICES, topics.PREFERENCES, topics.TOKEN_DEATHS, topics.DEFINITIONS):
         yield topic(name, partitions, **last_word)
+    # An uploaded list's parts, its head and what is added later stand in one order.
+    yield topic(topics.SEGMENTS, 1, **last_word)
     # A forgotten user's devices may stay on their own topic: only this tombstone ends them there.
     kept = {"delete.retention.ms": str(TOMBSTONES_KEPT_MS)}
     yield topic(topics.USERS, partitions, **last_word, **kept)

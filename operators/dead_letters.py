@@ -31,7 +31,14 @@ STAGES: Mapping[str, str] = {
 """Stage -> the topic of its dead letters."""
 
 LAST_WORDS = frozenset(
-    {topics.DEVICES, topics.USERS, topics.PREFERENCES, topics.TOKEN_DEATHS, topics.DEFINITIONS}
+    {
+        topics.DEVICES,
+        topics.USERS,
+        topics.PREFERENCES,
+        topics.TOKEN_DEATHS,
+        topics.DEFINITIONS,
+        topics.SEGMENTS,
+    }
 )
 """Compacted topics: only the newest record of a key counts."""
 

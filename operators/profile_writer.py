@@ -13,7 +13,7 @@ from operators.registration import (
     with_change,
 )
 from operators.registry_rows import DeviceRow, UserRow
-from schemas.tenant import Tenant
+from schemas.tenant import Tenant, shards_of
 from state.errors import StateConflictError
 from state.profiles import MAX_ATTEMPTS, Device, Profile, Profiles
 from state.segments import EVERYONE, Segments
@@ -53,9 +53,7 @@ class WriteProfiles:
             by_tenant[change.tenant].append(change)
         rows: list[Any] = []
         for name, group in by_tenant.items():
-            tenant = self._tenants.get(name)
-            shards = tenant.shards if tenant is not None else Tenant.model_fields["shards"].default
-            rows += self._write(name, shards, group)
+            rows += self._write(name, shards_of(self._tenants, name), group)
         return rows
 
     def _write(self, tenant: str, shards: int, changes: list[Change]) -> list[Any]:

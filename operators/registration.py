@@ -9,6 +9,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_core import to_json
 
 from operators.quiet_hours import windows_of
+from operators.segment_lists import ListChange, PutUp, decode_list
 from operators.work import Decided
 from schemas import topics
 from schemas.decode import BadMessageError, decode
@@ -84,7 +85,7 @@ Change = Registration | Removal | UserChange | PreferenceChange
 
 def decode_registrations(messages: list[Message], now_ms: int) -> Decided:
     """Turn records of the registry's topics into changes; what is none becomes a dead letter."""
-    changes: list[Change | Definition | Removed] = []
+    changes: list[Change | Definition | Removed | ListChange] = []
     letters: list[Any] = []
     for message in messages:
         try:
@@ -195,8 +196,16 @@ def _definition(message: Message) -> Definition | Removed:
     return Definition(said.kind, said.tenant, said.name, said.version, body, at_ms)
 
 
-_DECODERS: dict[str, Callable[[Message], Change | Definition | Removed]] = {
+def _list(message: Message) -> ListChange:
+    change = decode_list(message)
+    named = change.head if isinstance(change, PutUp) else change
+    _check_names("the record key", named.tenant, named.segment)
+    return change
+
+
+_DECODERS: dict[str, Callable[[Message], Change | Definition | Removed | ListChange]] = {
     topics.DEFINITIONS: _definition,
+    topics.SEGMENTS: _list,
     topics.DEVICES: _device,
     topics.USERS: _user,
     topics.PREFERENCES: _preferences,

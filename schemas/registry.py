@@ -185,14 +185,20 @@ def registry_key(*parts: str) -> bytes:
 
 def split_registry_key(key: bytes | None, *, parts: int) -> tuple[str, ...]:
     """Take a record key apart, as a tombstone has no more than that. Raises BadMessageError."""
-    try:
-        found = tuple(unquote(part, errors="strict") for part in (key or b"").decode().split("/"))
-    except UnicodeDecodeError:
-        found = ()
-    if len(found) != parts or not all(found):
+    found = split_key(key)
+    if len(found) != parts:
         shape = "tenant/user/device" if parts == 3 else "tenant/user"
         raise BadMessageError(f"the record key must be {shape}, each part percent-encoded")
     return found
+
+
+def split_key(key: bytes | None) -> tuple[str, ...]:
+    """Give the parts of a record key; none when it cannot be read or a part is empty."""
+    try:
+        found = tuple(unquote(part, errors="strict") for part in (key or b"").decode().split("/"))
+    except UnicodeDecodeError:
+        return ()
+    return found if all(found) else ()
 
 
 def _check_apns(token: str) -> None:

@@ -1,5 +1,6 @@
 """A tenant: who sends, through which apps, and under which rules. One YAML file each."""
 
+from collections.abc import Mapping
 from typing import Annotated, Self
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -39,6 +40,7 @@ __all__ = [
     "Tenant",
     "TokenHygiene",
     "WebPushApp",
+    "shards_of",
 ]
 
 
@@ -162,3 +164,10 @@ class Tenant(Wire):
         if isinstance(flag, bool):
             return 100.0 if flag else 0.0
         return flag
+
+
+def shards_of(tenants: Mapping[str, Tenant], name: str) -> int:
+    """Into how many parts the users of a tenant are divided, also of one that is not configured."""
+    known = tenants.get(name)
+    shards: int = Tenant.model_fields["shards"].default if known is None else known.shards
+    return shards

@@ -13,6 +13,7 @@ DEVICES = "devices"
 USERS = "users"
 PREFERENCES = "preferences"
 DEFINITIONS = "definitions"
+SEGMENTS = "segments"
 TOKEN_DEATHS = "tokens.dead"  # noqa: S105 - a topic's name, not a secret
 TIMERS = "timers"
 CAMPAIGNS = "campaigns"

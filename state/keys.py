@@ -5,7 +5,8 @@ specification, https://redis.io/docs/latest/operate/oss_and_stack/reference/clus
 A user's keys carry `{tenant:shard}`, so profile, segments and caps of a user meet in one script.
 
     {tenant:shard}:p:<user>                 profile, msgpack
-    {tenant:shard}:s:<segment>              set of user ids
+    {tenant:shard}:s:<segment>              set of user ids, as the users' own records say
+    {tenant:shard}:s:<segment>@<generation> set of user ids: one state of a list, rule or query
     {tenant:shard}:z:<length>:<cap>:<user>  cap, exact: sorted set of message ids
     {tenant:shard}:k:<length>:<cap>:<user>  cap, in sub-windows: packed counters
     {tenant:shard}:h                        hash of users' best hours
@@ -14,6 +15,10 @@ A user's keys carry `{tenant:shard}`, so profile, segments and caps of a user me
     {tenant:segments}                       names of the tenant's segments
     {tenant:runs}:<campaign>                runs of a campaign as their last tick left them
     {tenant:run}:<run>                      what route has done of a run
+    {tenant:segments}:g                     by name, the generation that counts
+    {tenant:segments}:u:<segment>           uploads of a list and how many parts they have
+    {tenant:segments}:n                     by name, what the last attempt to build it came to
+    {tenant:segments}:l:<segment>           who builds it now
     {tenant:<kind>}:definitions             what the tenant has defined of a kind, by name
     {tenant:<kind>}:mark                    changes whenever that does
     {rate:<key>}                            token bucket
@@ -74,9 +79,10 @@ def profile_keys(tenant: str, shards: int, user_ids: Sequence[str]) -> list[str]
     return [f"{{{name}:{crc32(user.encode()) % shards}}}:p:{user}" for user in user_ids]
 
 
-def segment_key(tenant: str, shard: int, segment: str) -> str:
+def segment_key(tenant: str, shard: int, segment: str, generation: str = "") -> str:
     """Where the members of a segment are that belong to this shard."""
-    return f"{shard_tag(tenant, shard)}:s:{segment}"
+    suffix = f"@{generation}" if generation else ""
+    return f"{shard_tag(tenant, shard)}:s:{segment}{suffix}"
 
 
 def scratch_key(tenant: str, shard: int, number: int) -> str:
@@ -112,6 +118,26 @@ def runs_key(tenant: str, campaign: str) -> str:
 def progress_key(tenant: str, run_id: str) -> str:
     """Where the marks of a run are."""
     return f"{{{checked_tenant(tenant)}:run}}:{run_id}"
+
+
+def generations_key(tenant: str) -> str:
+    """Where it stands which generation of each segment counts; beside segments_key."""
+    return f"{segments_key(tenant)}:g"
+
+
+def uploads_key(tenant: str, segment: str) -> str:
+    """Where a list's uploads are."""
+    return f"{segments_key(tenant)}:u:{segment}"
+
+
+def segment_notes_key(tenant: str) -> str:
+    """Where the last attempts to build segments are noted."""
+    return f"{segments_key(tenant)}:n"
+
+
+def segment_lease_key(tenant: str, segment: str) -> str:
+    """Where it stands who builds a segment now."""
+    return f"{segments_key(tenant)}:l:{segment}"
 
 
 def cap_key(tag: str, user_id: str, name: str, *, exact: bool) -> str:

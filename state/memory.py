@@ -3,19 +3,27 @@
 Nothing is bounded or shared between processes here. See the ports for what each method means.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
 from schemas.definitions import Definition, Kind
-from schemas.segments import Expression
 from state import keys
 from state.dedup import check_seen
 from state.definitions import Removed
 from state.ledger import NotOwnerError
+from state.memory_segments import MemorySegments
 from state.profiles import Change, Profile, next_version
-from state.segments import EVERYONE
 from state.tokens import Claim, Owner, TokenClaim
+
+__all__ = [
+    "MemoryDedup",
+    "MemoryDefinitions",
+    "MemoryLedger",
+    "MemoryProfiles",
+    "MemorySegments",
+    "MemoryTokens",
+]
 
 
 class MemoryProfiles:
@@ -97,66 +105,6 @@ class MemoryTokens:
         keys.checked_tenant(tenant)
         found = [self._stored.get((tenant, token)) for token in tokens]
         return [None if owned is None else owned.owner for owned in found]
-
-
-class MemorySegments:
-    """Segments as one set per shard; see Segments."""
-
-    def __init__(self) -> None:
-        self._names: set[tuple[str, str]] = set()
-        self._stored: dict[tuple[str, int, str], set[str]] = {}
-
-    def add(self, tenant: str, shards: int, segment: str, user_ids: Iterable[str]) -> int:
-        """See Segments."""
-        added = 0
-        keys.checked_tenant(tenant)
-        self._names.add((tenant, segment))
-        for user in set(user_ids):
-            shard = keys.shard_of(user, shards)
-            members = self._stored.setdefault((tenant, shard, segment), set())
-            added += user not in members
-            members.add(user)
-        return added
-
-    def remove(self, tenant: str, shards: int, segment: str, user_ids: Iterable[str]) -> int:
-        """See Segments."""
-        removed = 0
-        for user in set(user_ids):
-            members = self._stored.get((tenant, keys.shard_of(user, shards), segment), set())
-            removed += user in members
-            members.discard(user)
-        return removed
-
-    def delete(self, tenant: str, shards: int, segment: str) -> None:
-        """See Segments."""
-        self._names.discard((tenant, segment))
-        for shard in range(shards):
-            self._stored.pop((tenant, shard, segment), None)
-
-    def members(self, tenant: str, shard: int, expression: Expression) -> list[str]:
-        """See Segments."""
-        return sorted(self._evaluate(tenant, shard, expression))
-
-    def count(self, tenant: str, shards: int, expression: Expression) -> int:
-        """See Segments."""
-        return sum(len(self._evaluate(tenant, shard, expression)) for shard in range(shards))
-
-    def exists(self, tenant: str, names: Iterable[str]) -> set[str]:
-        """See Segments."""
-        return {name for name in names if name == EVERYONE or (tenant, name) in self._names}
-
-    def names(self, tenant: str) -> list[str]:
-        """See Segments."""
-        return sorted(name for of, name in self._names if of == tenant and name != EVERYONE)
-
-    def _evaluate(self, tenant: str, shard: int, expression: Expression) -> set[str]:
-        if isinstance(expression, str):
-            return self._stored.get((tenant, shard, expression), set())
-        left = self._evaluate(tenant, shard, expression.left)
-        right = self._evaluate(tenant, shard, expression.right)
-        if expression.operator == "&":
-            return left & right
-        return left | right if expression.operator == "|" else left - right
 
 
 class MemoryDefinitions:

@@ -12,7 +12,8 @@ from schemas.pipeline import Platform
 from state.keys import shard_of
 from state.profiles import Change, Device, Profile, QuietHours, RedisProfiles
 from state.redis_client import RedisClient
-from state.segments import EVERYONE, RedisSegments
+from state.redis_segments import RedisSegments
+from state.segments import EVERYONE
 
 TENANT = "acme"
 APP = "shop"

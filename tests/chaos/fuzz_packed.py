@@ -20,6 +20,7 @@ from schemas.pipeline import (
     Timer,
     TokenDeath,
 )
+from schemas.segment_lists import ListHead, ListPart
 from tests.chaos.fuzz_input import CATEGORY, SECRET, TENANT, End, Fuzzed, Seed
 
 Made = tuple[bytes | None, End]
@@ -186,6 +187,17 @@ def _definition(seed: Seed) -> Made:
     return json.dumps({**said, **seed.rng.choice(wrong)}).encode(), End.LETTER
 
 
+def _list(seed: Seed) -> Made:
+    part = ListPart(TENANT, "s", "u", 0, "replace", ("u1",))
+    # Also one without a fault: its record key is not its own.
+    kinds = [
+        _encode(part),
+        _replaced(_encode(part), 3, b"\xff"),
+        _encode(ListHead(TENANT, "s", "u", 1)),
+    ]
+    return seed.rng.choice(kinds), End.LETTER
+
+
 def _noise(seed: Seed) -> Made:
     # 0xc1 is never used in msgpack, and begins no JSON either.
     return seed.rng.choice((b"", b"\xc1" + seed.rng.randbytes(40), DEEP, b"\xdd\xff\xff\xff\xff",
@@ -203,6 +215,7 @@ _MAKERS: dict[str, Callable[[Seed], Made]] = {
     topics.PREFERENCES: lambda seed: _registration(seed, topics.PREFERENCES),
     topics.TOKEN_DEATHS: _death,
     topics.DEFINITIONS: _definition,
+    topics.SEGMENTS: _list,
 }
 PACKED_TOPICS = tuple(_MAKERS)
 

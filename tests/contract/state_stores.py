@@ -21,7 +21,8 @@ from state.pruning import Pruning, RedisPruning
 from state.quotas import DailyQuotas, RedisDailyQuotas
 from state.rates import Rates, RedisRates
 from state.redis_client import RedisClient
-from state.segments import RedisSegments, Segments
+from state.redis_segments import RedisSegments
+from state.segments import Segments
 from state.tokens import RedisTokens, Tokens
 
 

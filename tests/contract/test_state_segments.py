@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from schemas.segments import Combined, Expression, parse
 from state.keys import shard_of
 from state.redis_client import RedisClient
-from state.segments import EVERYONE, RedisSegments
+from state.redis_segments import RedisSegments
+from state.segments import EVERYONE
 from tests.contract.state_stores import Stores
 
 pytest_plugins = ["tests.contract.state_fixtures"]

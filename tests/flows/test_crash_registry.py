@@ -22,7 +22,7 @@ from sinks.clickhouse import connect
 from sinks.clickhouse_migrations import migrate
 from state.profiles import RedisProfiles
 from state.redis_client import RedisClient
-from state.segments import RedisSegments
+from state.redis_segments import RedisSegments
 
 COUNT = 60
 EARLY, LATE = "2026-01-01T00:00:00Z", "2026-02-01T00:00:00Z"

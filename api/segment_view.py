@@ -1,0 +1,67 @@
+"""How `clarion segments` shows segments."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from api.cli import CommandError
+from api.segment_stores import Stores
+from schemas.definitions import Kind
+
+RECORDS = "records"
+"""The kind of a segment that users' own records make."""
+
+
+def rows(stores: Stores) -> list[dict[str, Any]]:
+    """Give a row for each segment, by name; members as of now."""
+    tenant, shards = stores.tenant.name, stores.tenant.shards
+    counting = stores.segments.generations(tenant)
+    defined = stores.definitions.all(Kind.SEGMENT, tenant)
+    found = []
+    for name in sorted({*stores.segments.names(tenant), *defined}):
+        one = counting.get(name)
+        kind = RECORDS if one is None and name not in defined else "building"
+        found.append(
+            {
+                "name": name,
+                "kind": kind if one is None else one.kind,
+                "members": stores.segments.count(tenant, shards, name),
+                "since": "" if one is None else _time(one.at_ms),
+            }
+        )
+    return found
+
+
+def line_of(row: dict[str, Any]) -> str:
+    """Give a row as text."""
+    return f"{row['name']:32} {row['kind']:9} {row['members']:>12,} {row['since']}".rstrip()
+
+
+def details(stores: Stores, name: str) -> dict[str, Any]:
+    """Give all that is known about a segment. Raises CommandError when there is none."""
+    tenant = stores.tenant.name
+    counting, defined, exists = stores.what_is(name)
+    if not exists and defined is None:
+        raise CommandError(f"name: there is no segment {name!r}; see clarion segments ls")
+    found: dict[str, Any] = {
+        "name": name,
+        "kind": RECORDS if counting is None and defined is None else "building",
+        "members": stores.segments.count(tenant, stores.tenant.shards, name),
+    }
+    if counting is not None:
+        found |= {
+            "kind": counting.kind,
+            "since": _time(counting.at_ms),
+            "members_then": counting.members,
+            "generation": counting.generation,
+        }
+    if uploads := stores.uploads.of(tenant, name):
+        found["uploads"] = uploads
+    if defined is not None:
+        found |= {"version": defined.version, "definition": msgspec.Raw(defined.body)}
+    return found
+
+
+def _time(at_ms: int) -> str:
+    return datetime.fromtimestamp(at_ms / 1_000, UTC).isoformat(timespec="seconds")
