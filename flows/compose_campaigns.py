@@ -16,7 +16,7 @@ from sinks.campaign_figures import ASK_TIMEOUT_S, CampaignFigures
 from sinks.clickhouse import connect
 from state.definitions import RedisDefinitions
 from state.progress import RedisProgress
-from state.segments import RedisSegments
+from state.redis_segments import RedisSegments
 
 
 def make_campaigns(composer: Composer) -> Process:
