@@ -5,20 +5,24 @@ the process. What is not bounded is the memory that a text builds on purpose, as
 templates come from the tenant's configuration, not from events.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextvars import ContextVar
 from functools import lru_cache
 from typing import Any
 
-from jinja2 import StrictUndefined, Template, meta, nodes, pass_context
+from jinja2 import StrictUndefined, Template, Undefined, meta, nodes, pass_context
 from jinja2.exceptions import SecurityError
 from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from operators.formats import FILTERS, ZONED, Setting
 
 TEMPLATES_KEPT = 1_024
 MAX_TEXT_CHARS = 4_000  # as for texts that come with the event
 MAX_STEPS = 20_000
 """Turns of loops and calls in one text: a few milliseconds, far more than a notification needs."""
+FORMAT_STEPS = 20
+"""What writing a number or a date costs of these."""
 MAX_REPEATED = 10_000
 MAX_EXPONENT = 64
 TELLING_CHARS = 4
@@ -27,17 +31,19 @@ USER = "user"
 _COUNTED = "counted"
 
 _steps_left: ContextVar[list[int]] = ContextVar("steps_left")
+_setting: ContextVar[Setting] = ContextVar("setting")
+PLAIN = Setting()
 
 
 class RenderError(ValueError):
     """A text is no template or failed on the variables it got; the message names the cause."""
 
 
-def _spend() -> None:
+def _spend(steps: int = 1) -> None:
     left = _steps_left.get(None)
     if left is None:  # folded while compiling
         return
-    left[0] -= 1
+    left[0] -= steps
     if left[0] < 0:
         raise SecurityError(f"more than {MAX_STEPS} turns of loops and calls")
 
@@ -49,6 +55,19 @@ def _counted(_context: Context, items: Iterable[Any]) -> Iterator[Any]:
         yield item
 
 
+def _formatting(write: Callable[..., str]) -> Callable[..., str]:
+    """Make a filter of a function of operators.formats; with the context, it is never folded."""
+
+    @pass_context
+    def written(_context: Context, value: Any, *args: Any, **options: Any) -> str:
+        _spend(FORMAT_STEPS)
+        if isinstance(value, Undefined):
+            value = str(value)  # raises, naming the variable
+        return write(value, _setting.get(), *args, **options)
+
+    return written
+
+
 class _Fence(ImmutableSandboxedEnvironment):
     """No attributes of Python's insides, no changes to what is given, no endless work."""
 
@@ -57,6 +76,7 @@ class _Fence(ImmutableSandboxedEnvironment):
     def __init__(self) -> None:
         super().__init__(undefined=StrictUndefined, autoescape=False)
         self.filters[_COUNTED] = _counted
+        self.filters.update({name: _formatting(write) for name, write in FILTERS.items()})
         # These make as much text as a number says.
         del self.globals["lipsum"], self.filters["center"], self.filters["indent"]
 
@@ -91,9 +111,13 @@ _fence = _Fence()
 
 
 class CompiledText:
-    """One Jinja text. per_user: it reads something of the user, so nothing can be shared."""
+    """One Jinja text.
 
-    __slots__ = ("_template", "per_user")
+    per_user: it reads something of the user, so nothing can be shared. localized, zoned: numbers or
+    dates in it depend on the reader's locale or time zone. names: what it reads.
+    """
+
+    __slots__ = ("_template", "localized", "names", "per_user", "zoned")
 
     def __init__(self, source: str) -> None:
         """Compile. Raises RenderError."""
@@ -103,15 +127,21 @@ class CompiledText:
                 loop.iter = nodes.Filter(
                     loop.iter, _COUNTED, [], [], None, None, lineno=loop.lineno
                 )
-            self.per_user = USER in meta.find_undeclared_variables(tree)
+            self.names = frozenset(meta.find_undeclared_variables(tree))
+            self.per_user = USER in self.names
+            used = {found.name for found in tree.find_all(nodes.Filter)}
+            by_name = "map" in used  # whose argument may be the name of any filter
+            self.zoned = by_name or not used.isdisjoint(ZONED)
+            self.localized = by_name or not used.isdisjoint(FILTERS)
             code = _fence.compile(tree)
             self._template = Template.from_code(_fence, code, _fence.make_globals(None))
         except Exception as error:  # jinja2's parser, or Python's on what it made
             raise _render_error(error) from error
 
-    def render(self, variables: Mapping[str, Any]) -> str:
+    def render(self, variables: Mapping[str, Any], setting: Setting = PLAIN) -> str:
         """Fill in the variables, at most MAX_TEXT_CHARS. Raises RenderError and nothing else."""
         _steps_left.set([MAX_STEPS])
+        _setting.set(setting)
         pieces: list[str] = []
         length = 0
         try:
