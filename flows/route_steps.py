@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, fields
+from functools import partial
 from typing import Any
 
 from flows.route import RouteSteps
@@ -21,6 +22,7 @@ from operators.schedule import schedule
 from operators.work import CHUNK_USERS
 from schemas.pipeline import Delivery
 from schemas.tenant import Tenant
+from sinks.sizes import size_of
 from state.best_hours import BestHours
 from state.caps import Caps
 from state.dedup import Dedup
@@ -69,7 +71,7 @@ def route_steps(
         admit=admit,
         # Redis counts while messages are rendered and addressed.
         ask_caps=caps.ask,
-        fan_out=fan_out,
+        fan_out=partial(fan_out, size_of=size_of),
         caps=caps.settle,
         quota=SpendQuota(ports.quotas),
         deliveries=deliveries_of,

@@ -4,24 +4,25 @@ from collections.abc import Sequence
 
 from msgspec.structs import replace
 
-from operators.render import Renderer, UnknownTemplateError
+from operators.render import Renderer, SizeOf, TooLargeError, UnknownTemplateError
 from operators.templates import RenderError
 from operators.work import Decided, Draft, Recipient, Work
 from schemas.outcomes import Reason, Status
 from schemas.pipeline import Delivery
 
 
-def fan_out(works: list[Work], now_ms: int) -> Decided:
+def fan_out(works: list[Work], now_ms: int, *, size_of: SizeOf | None = None) -> Decided:
     """Render and address each message; a token that two devices share is sent once.
 
     Fills in work.deliveries, and work.undeliverable with what could not be made. Both count only
-    once the caps have answered.
+    once the caps have answered. size_of: for templates that are to be shortened when a message is
+    too large; without it they are not.
     """
     for work in works:
         tokens: set[str] = set()
         for draft, recipients in _by_variant(work):
             try:
-                _address(work, draft, recipients, tokens, now_ms)
+                _address(work, draft, recipients, tokens, now_ms, size_of)
             except UnknownTemplateError as error:
                 work.undeliverable += [
                     work.decide(
@@ -56,12 +57,19 @@ def _by_variant(work: Work) -> list[tuple[Draft, Sequence[Recipient]]]:
 
 
 def _address(
-    work: Work, draft: Draft, recipients: Sequence[Recipient], tokens: set[str], now_ms: int
+    work: Work,
+    draft: Draft,
+    recipients: Sequence[Recipient],
+    tokens: set[str],
+    now_ms: int,
+    size_of: SizeOf | None,
 ) -> None:
     notice, held = draft.notice, work.held
-    content_of = Renderer(draft).content
+    renderer = Renderer(draft, size_of)
+    content_of = renderer.content
     id_of = draft.ids.of
     deliveries, outs = work.deliveries, work.undeliverable
+    start = len(deliveries)
     for profile, devices in recipients:
         user_id = profile.user_id
         for device in devices:
@@ -83,7 +91,9 @@ def _address(
                     work.decide(
                         now_ms,
                         Status.REJECTED,
-                        Reason.RENDER_ERROR,
+                        Reason.PAYLOAD_TOO_LARGE
+                        if isinstance(error, TooLargeError)
+                        else Reason.RENDER_ERROR,
                         user_id=user_id,
                         device_id=device.device_id,
                         detail=str(error),
@@ -102,6 +112,9 @@ def _address(
                     device.environment, 1, held, notice.traceparent, notice.sandbox,
                 )
             )  # fmt: skip
+    if renderer.truncates:
+        made = deliveries[start:]
+        deliveries[start:] = [replace(d, note=renderer.note(d.content)) for d in made]
 
 
 def _mark(work: Work) -> None:

@@ -4,6 +4,7 @@ Each takes the value first and the Setting second. The same input always gives t
 is no clock, and a time comes with its offset. Raises FormatError for what cannot be written.
 """
 
+from collections.abc import Callable
 from datetime import UTC, date, datetime, tzinfo
 from decimal import Decimal, InvalidOperation
 from functools import lru_cache
@@ -36,6 +37,10 @@ class Setting(NamedTuple):
 
     locale: Locale = _ENGLISH
     zone: tzinfo = UTC
+
+
+PLAIN: Final = Setting()
+"""For texts in which nothing depends on it."""
 
 
 @lru_cache(maxsize=_KEPT)
@@ -127,7 +132,7 @@ def in_words_datetime(
     return format_datetime(moment, style, tzinfo=_zone(zone, setting), locale=setting.locale)
 
 
-FILTERS: Final = {
+FILTERS: Final[dict[str, Callable[..., str]]] = {
     "number": number,
     "currency": currency,
     "percent": percent,

@@ -1,101 +1,193 @@
 """Content: the words for a user, in their language."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import msgspec
 
-from operators.locales import choose_locale, locale_key
-from operators.templates import USER, RenderError, compiled
+from operators.formats import PLAIN, Setting, locale_of, zone_of
+from operators.locales import choose_locale
+from operators.platform_parts import Filled, PartWriter, shaped
+from operators.template_plan import Needs, Plan, reads_as
+from operators.template_values import text_of
+from operators.templates import USER, RenderError
+from operators.truncate import OversizeError, fitted
 from operators.work import Draft
-from schemas.pipeline import Content, Platform, Texts
-from schemas.tenant import Template
+from schemas.pipeline import Content, Platform
+from schemas.tenant import Tenant
 from state.profiles import Device, Profile
 
+MAX_SHARED = 4_096
+"""Contents that a draft keeps for its readers: locales times zones times platforms."""
+
 _encode = msgspec.msgpack.Encoder().encode
+
+
+SizeOf = Callable[[Platform, Content], tuple[int, int] | None]
+"""Gives the bytes that the platform counts and how many there may be, as the sinks measure; None
+when the content is not sendable for another reason, which the sink will say."""
 
 
 class UnknownTemplateError(LookupError):
     """The tenant has no such template."""
 
 
-def template_of(draft: Draft) -> Template | None:
-    """Give the template of a draft, None when it brings its texts. Raises UnknownTemplateError."""
-    notice = draft.notice
-    if not notice.template:
-        return None
-    found = draft.tenant.template(notice.template, notice.template_version or None)
-    if found is None:
-        version = f" version {notice.template_version}" if notice.template_version else ""
-        raise UnknownTemplateError(f"no template {notice.template!r}{version}")
-    return found
+class TooLargeError(RenderError):
+    """The message is too large for its platform, and truncating is not enough."""
 
 
 class Renderer:
-    """Renders one draft; what is the same for all users of a locale is made once."""
+    """Renders one draft; what is the same for all users of a locale is made once.
 
-    def __init__(self, draft: Draft) -> None:
+    size_of: measures what a template is to truncate. truncates: whether this one is.
+    """
+
+    def __init__(self, draft: Draft, size_of: SizeOf | None = None) -> None:
         """Find the texts. Raises UnknownTemplateError."""
         self._draft = draft
-        self._template = template_of(draft)
+        self._size_of = size_of
         self._locales: dict[str, str] = {}
-        self._reads_user: dict[str, bool] = {}
-        self._failed: dict[tuple[str, Platform], RenderError] = {}
+        self._failed: dict[tuple[str, ...], RenderError] = {}
         self._tenant_locale = draft.tenant.locale
-        if self._template is None:
-            self._texts: Mapping[str, Any] = draft.notice.texts
-            self._default = ""
-        else:
-            self._texts = {locale_key(name): text for name, text in self._template.texts.items()}
-            self._default = locale_key(draft.tenant.locale)
+        self._plan = plan_of(draft)
+        self._truncated: set[bytes] = set()
+        self.truncates = bool(self._plan and self._plan.template.truncated and size_of)
 
     def content(self, profile: Profile, device: Device) -> bytes:
         """Give the msgpack of Content for this device. Raises RenderError."""
         wanted = device.locale or profile.locale or self._tenant_locale
         locale = self._locales.get(wanted)
         if locale is None:
-            locale = self._locales[wanted] = choose_locale(wanted, self._texts, self._default)
-        key = (locale, device.platform)
-        content = self._draft.rendered.get(key)
+            locale = self._locales[wanted] = self._locale(wanted)
+        content = self._draft.rendered.get((locale, device.platform))
         if content is not None:
             return content
-        if self._is_per_user(locale):
-            return self._render(locale, device.platform, profile)
+        if self._plan is None:
+            content = self._draft.rendered[locale, device.platform] = self._given(locale, device)
+            return content
+        reader = _Reader(wanted, locale, device.platform, profile)
+        needs = self._plan.needs(locale, device.platform)
+        if needs.per_user:
+            variables = variables_of(self._draft.notice.variables, profile)
+            return self._render(self._plan, reader, variables, self._setting(needs, reader))
+        return self._shared(self._plan, needs, reader)
+
+    def note(self, content: bytes) -> str:
+        """Say what was done to a content that this gave, "" for nothing."""
+        if content not in self._truncated and content not in self._draft.truncated:
+            return ""
+        return f"{self._plan.template.truncated} truncated" if self._plan else ""
+
+    def _locale(self, wanted: str) -> str:
+        if self._plan is not None:
+            return self._plan.locale(wanted)
+        return choose_locale(wanted, self._draft.notice.texts, "")
+
+    def _shared(self, plan: Plan, needs: Needs, reader: "_Reader") -> bytes:
+        """Render once for all readers whom nothing tells apart here."""
+        rendered, key = self._draft.rendered, reader.key(needs, self._draft.tenant)
+        if (content := rendered.get(key)) is not None:
+            return content
         if key in self._failed:
             raise self._failed[key]
         try:
-            content = self._draft.rendered[key] = self._render(locale, device.platform, None)
+            setting = self._setting(needs, reader)
+            content = self._render(plan, reader, self._draft.notice.variables, setting)
         except RenderError as error:
             self._failed[key] = error
             raise
+        if len(rendered) < MAX_SHARED:
+            rendered[key] = content
+            if content in self._truncated:
+                self._draft.truncated.add(content)
         return content
 
-    def _is_per_user(self, locale: str) -> bool:
-        """Tell whether this locale's template reads the user. Raises RenderError."""
-        if self._template is None:
-            return False
-        found = self._reads_user.get(locale)
-        if found is None:
-            parts = _parts(self._texts[locale])
-            found = any(compiled(part).per_user for part in parts if "{" in part)
-            self._reads_user[locale] = found
-        return found
+    def _setting(self, needs: Needs, reader: "_Reader") -> Setting:
+        if not needs.localized:
+            return PLAIN
+        locale = locale_of(reads_as(reader.wanted, reader.locale)) or PLAIN.locale
+        tenant_zone = zone_of(self._draft.tenant.time_zone) or PLAIN.zone
+        return Setting(locale, zone_of(reader.profile.time_zone) or tenant_zone)
 
-    def _render(self, locale: str, platform: Platform, profile: Profile | None) -> bytes:
+    def _given(self, locale: str, device: Device) -> bytes:
+        """Give the texts that came with the event."""
         notice = self._draft.notice
-        text = self._texts[locale]
-        if self._template is not None:
-            text = _filled(text, variables_of(notice.variables, profile))
-        return _encode(
-            Content(
-                title=text.title,
-                body=text.body,
-                image=text.image,
-                url=text.url,
-                data=notice.data,
-                override=notice.overrides.get(platform, {}),
-            )
+        text = notice.texts[locale]
+        own = notice.overrides.get(device.platform, {})
+        return _encode(Content(text.title, text.body, text.image, text.url, notice.data, own))
+
+    def _render(
+        self, plan: Plan, reader: "_Reader", variables: Mapping[str, Any], setting: Setting
+    ) -> bytes:
+        notice, platform = self._draft.notice, reader.platform
+        text, part = plan.texts[reader.locale], plan.parts[platform]
+        writer = PartWriter(
+            variables, setting, created_at_s=notice.created_at_ms // 1_000, actions=text.actions
         )
+        filled = Filled(
+            text_of(text.title, variables, setting),
+            text_of(text.body, variables, setting),
+            text_of(text.image or "", variables, setting),
+            text_of(text.url or "", variables, setting),
+            text_of(text.subtitle, variables, setting),
+            _data(plan.template.data, variables, setting, notice.data),
+            writer.override(part),
+        )
+        own = notice.overrides.get(platform, {})
+        short = self._fitted(filled, plan, platform) if self.truncates else filled
+        try:
+            content = _encode(shaped(short, part, own))
+        except (TypeError, ValueError) as error:
+            raise RenderError(f"not JSON: {error}") from error
+        if short is not filled:
+            self._truncated.add(content)
+        return content
+
+    def _fitted(self, filled: Filled, plan: Plan, platform: Platform) -> Filled:
+        """Shorten a field until the message fits. Raises TooLargeError when it cannot."""
+        size_of, part = self._size_of, plan.parts[platform]
+        own = self._draft.notice.overrides.get(platform, {})
+        last = (0, 0)
+
+        def excess(tried: Filled) -> int:
+            nonlocal last
+            last = (size_of and size_of(platform, shaped(tried, part, own))) or (0, 0)
+            return last[0] - last[1]
+
+        try:
+            return fitted(filled, plan.template.truncated, excess)
+        except OversizeError as error:
+            size = f"{last[0]} bytes, {platform} allows {last[1]}"
+            raise TooLargeError(f"{error}: {size}") from None
+
+
+class _Reader(NamedTuple):
+    """Who reads: the locale they want, and that of the texts there are."""
+
+    wanted: str
+    locale: str
+    platform: Platform
+    profile: Profile
+
+    def key(self, needs: Needs, tenant: Tenant) -> tuple[str, ...]:
+        """Give what readers of the same words have in common."""
+        if not needs.localized:
+            return (self.locale, self.platform)
+        zone = (self.profile.time_zone or tenant.time_zone) if needs.zoned else ""
+        return (self.locale, self.platform, reads_as(self.wanted, self.locale), zone)
+
+
+def plan_of(draft: Draft) -> Plan | None:
+    """Give the template of a draft, None when it brings its texts. Raises UnknownTemplateError."""
+    notice = draft.notice
+    if not notice.template or draft.plan is not None:
+        return draft.plan
+    found = draft.tenant.template(notice.template, notice.template_version or None)
+    if found is None:
+        version = f" version {notice.template_version}" if notice.template_version else ""
+        raise UnknownTemplateError(f"no template {notice.template!r}{version}")
+    draft.plan = Plan(found, draft.tenant.locale)
+    return draft.plan
 
 
 def variables_of(variables: Mapping[str, Any], profile: Profile | None) -> Mapping[str, Any]:
@@ -105,11 +197,10 @@ def variables_of(variables: Mapping[str, Any], profile: Profile | None) -> Mappi
     return {**variables, USER: {**profile.attributes, "id": profile.user_id}}
 
 
-def _parts(text: Any) -> tuple[str, str, str, str]:
-    return (text.title, text.body, text.image or "", text.url or "")
-
-
-def _filled(text: Any, variables: Mapping[str, Any]) -> Texts:
-    return Texts(
-        *(compiled(part).render(variables) if "{" in part else part for part in _parts(text))
-    )
+def _data(
+    sources: Mapping[str, str], variables: Mapping[str, Any], setting: Setting, own: dict[str, str]
+) -> dict[str, str]:
+    """Give the template's data, filled, with the event's over it."""
+    if not sources:
+        return own
+    return {key: text_of(source, variables, setting) for key, source in sources.items()} | own

@@ -139,6 +139,8 @@ def outcome_of(one: Settled, now_ms: int, status: Status, reason: Reason) -> Out
     detail = answer.provider_reason
     if d.bypassed:
         detail = f"past {d.bypassed}; {detail}".rstrip("; ")
+    if d.note:
+        detail = f"{d.note}; {detail}".rstrip("; ")
     # Positional, in the order of the struct: this line runs once per push.
     return Outcome(
         attempt_id(d.delivery_id, d.attempt, status), now_ms, d.tenant, d.message_id, status,

@@ -10,12 +10,13 @@ from contextvars import ContextVar
 from functools import lru_cache
 from typing import Any
 
+import msgspec
 from jinja2 import StrictUndefined, Template, Undefined, meta, nodes, pass_context
 from jinja2.exceptions import SecurityError
 from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from operators.formats import FILTERS, ZONED, Setting
+from operators.formats import FILTERS, PLAIN, ZONED, Setting
 
 TEMPLATES_KEPT = 1_024
 MAX_TEXT_CHARS = 4_000  # as for texts that come with the event
@@ -30,9 +31,11 @@ HIDDEN = "(hidden)"
 USER = "user"
 _COUNTED = "counted"
 
+_encode_json = msgspec.json.Encoder().encode
+_decode_json = msgspec.json.Decoder().decode
+
 _steps_left: ContextVar[list[int]] = ContextVar("steps_left")
 _setting: ContextVar[Setting] = ContextVar("setting")
-PLAIN = Setting()
 
 
 class RenderError(ValueError):
@@ -179,3 +182,42 @@ def _texts(value: Any) -> Iterator[str]:
 def compiled(source: str) -> CompiledText:
     """Compile a text once. Raises RenderError."""
     return CompiledText(source)
+
+
+def is_expression(source: str) -> bool:
+    """Tell whether a text is one Jinja expression and nothing else."""
+    bare = source.strip()
+    return bare.startswith("{{") and bare.endswith("}}") and bare.count("{{") == 1
+
+
+class CompiledValue(CompiledText):
+    """One Jinja expression that gives a value instead of a text."""
+
+    __slots__ = ("_expression",)
+
+    def __init__(self, source: str) -> None:
+        """Compile "{{ expression }}". Raises RenderError."""
+        super().__init__(source)
+        try:
+            inner = source.strip()[2:-2].strip("-+")
+            self._expression = _fence.compile_expression(inner, undefined_to_none=False)
+        except Exception as error:  # as in CompiledText
+            raise _render_error(error) from error
+
+    def value(self, variables: Mapping[str, Any], setting: Setting = PLAIN) -> Any:
+        """Give the value, which is JSON. Raises RenderError and nothing else."""
+        _steps_left.set([MAX_STEPS])
+        _setting.set(setting)
+        try:
+            found = self._expression(variables)
+            if isinstance(found, Undefined):
+                str(found)  # raises, naming the variable
+            return _decode_json(_encode_json(found))
+        except Exception as error:  # a template can raise whatever Python can
+            raise _render_error(error, variables) from error
+
+
+@lru_cache(maxsize=TEMPLATES_KEPT)
+def compiled_value(source: str) -> CompiledValue:
+    """Compile an expression once. Raises RenderError."""
+    return CompiledValue(source)

@@ -6,9 +6,10 @@ from typing import Any
 import msgspec
 
 from operators.ids import DeliveryIds, decision_id, trace_id_of
+from operators.template_plan import Plan
 from operators.variants import Choice
 from schemas.outcomes import Reason, Status
-from schemas.pipeline import Chunk, Delivery, Notice, Outcome, Platform, Timer, Variant
+from schemas.pipeline import Chunk, Delivery, Notice, Outcome, Timer, Variant
 from schemas.stream import Source
 from schemas.tenant import Category, Tenant
 from schemas.topics import CHUNKS
@@ -25,12 +26,13 @@ Recipient = tuple[Profile, Sequence[Device]]
 class Draft:
     """A notice with what its chunks share: policy objects, rendered contents, identities.
 
-    rendered: content bytes by (locale, platform), while they are the same for every user.
-    variants: a draft for each variant of the notice, in its words; none for nearly all.
+    rendered: content bytes by (locale, platform), while they are the same for every user, with what
+    else tells readers apart. truncated: those of them that were shortened. plan: the template, once
+    it was found. variants: a draft for each variant of the notice, in its words; none for nearly all.
     """
 
-    __slots__ = ("_choice", "category", "encoded", "ids", "notice", "rendered", "tenant",
-                 "trace_id", "variants")  # fmt: skip
+    __slots__ = ("_choice", "category", "encoded", "ids", "notice", "plan", "rendered", "tenant",
+                 "trace_id", "truncated", "variants")  # fmt: skip
 
     def __init__(self, notice: Notice, tenant: Tenant, category: Category) -> None:
         self.notice = notice
@@ -38,7 +40,9 @@ class Draft:
         self.category = category
         self.encoded: bytes = b""
         self.ids = DeliveryIds(notice.tenant, notice.message_id)
-        self.rendered: dict[tuple[str, Platform], bytes] = {}
+        self.rendered: dict[tuple[str, ...], bytes] = {}
+        self.truncated: set[bytes] = set()
+        self.plan: Plan | None = None
         self.trace_id = trace_id_of(notice.traceparent)
         self.variants: tuple[Draft, ...] = ()
         if notice.variants:

@@ -37,6 +37,8 @@ PROJECT_PATTERN = r"^[a-z0-9][a-z0-9.:-]{3,62}$"
 CONTACT_PATTERN = r"^(mailto:[^\s@]+@[^\s@]+|https://\S+)$"
 HOST_PATTERN = r"^(\*\.)?[a-z0-9]([a-z0-9.-]*[a-z0-9])?$"
 VARIABLE_PATTERN = r"^[A-Za-z_][A-Za-z0-9_]*$"
+EXPRESSION_PATTERN = r"^\s*\{\{.*\}\}\s*$"
+OVERSIZE_PATTERN = r"^(reject|truncate: ?(title|body|subtitle|data\.\S{1,128}))$"
 REDIS_URL_PATTERN = r"^(rediss?|unix)://.+"
 LOG_LEVEL_PATTERN = r"^(debug|info|warning|error)$"
 
@@ -54,6 +56,8 @@ HINTS = {
     CONTACT_PATTERN: "use a contact as 'mailto:ops@example.com' or an https:// URL",
     HOST_PATTERN: "use a host name, or '*.example.com' for all under it",
     VARIABLE_PATTERN: "use letters, digits and '_', not starting with a digit",
+    EXPRESSION_PATTERN: "use a number, or a Jinja expression such as '{{ user.unread }}'",
+    OVERSIZE_PATTERN: "use 'reject' or 'truncate: body' (or title, subtitle, data.<key>)",
     REDIS_URL_PATTERN: "use a redis://, rediss:// or unix:// URL",
     LOG_LEVEL_PATTERN: "use debug, info, warning or error",
 }

@@ -62,6 +62,7 @@ class Delivery(msgspec.Struct, frozen=True, array_like=True):
     bypassed: what a critical message went past, such as "quiet hours".
     region: the one of the tenant's regions that the user is in, where it has any.
     variant: which of the message's variants the user sees, where it has any.
+    note: what was done to its content, such as "body truncated".
     """
 
     delivery_id: str
@@ -95,6 +96,7 @@ class Delivery(msgspec.Struct, frozen=True, array_like=True):
     bypassed: str = ""
     region: str = ""
     variant: str = ""
+    note: str = ""
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -177,6 +179,7 @@ class Notice(msgspec.Struct, frozen=True, array_like=True):
     """An event after validation, as it goes from route to its chunks and timers and back.
 
     texts: by locale, "" being the default's. template: empty when the texts are given.
+    template_pinned: the version was the newest when the event came, not one that it asked for.
     expression: the audience's segment expression, empty when users are listed.
     accepted_at_ms: by the wall clock; all other times by the business clock.
     local_at: wall-clock time in each user's zone at which they get it, "" for at once.
@@ -209,6 +212,7 @@ class Notice(msgspec.Struct, frozen=True, array_like=True):
     best_from_ms: int = 0
     default_hour: str = ""
     variants: tuple[Variant, ...] = ()
+    template_pinned: bool = False
 
 
 class Chunk(msgspec.Struct, frozen=True, array_like=True):

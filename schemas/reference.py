@@ -7,9 +7,17 @@ from typing import Any
 from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
-from schemas.content import LocalizedText
 from schemas.registry import QuietHours
 from schemas.settings import Settings, group_of, variable
+from schemas.template import (
+    ApnsPart,
+    FcmPart,
+    LiveActivity,
+    Template,
+    TemplateText,
+    WebPushAction,
+    WebPushPart,
+)
 from schemas.tenant import (
     ApnsApp,
     Cap,
@@ -23,7 +31,6 @@ from schemas.tenant import (
     RegionRate,
     RetryPolicy,
     SecretRef,
-    Template,
     Tenant,
     TokenHygiene,
     WebPushApp,
@@ -67,7 +74,12 @@ _TENANT_PARTS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("retry", RetryPolicy),
     ("hygiene", TokenHygiene),
     ("templates", Template),
-    ("templates: texts", LocalizedText),
+    ("templates: texts", TemplateText),
+    ("templates: apns", ApnsPart),
+    ("templates: apns: live_activity", LiveActivity),
+    ("templates: fcm", FcmPart),
+    ("templates: webpush", WebPushPart),
+    ("templates: webpush: actions", WebPushAction),
     ("quiet_hours", QuietHours),
 )
 

@@ -6,7 +6,7 @@ from typing import Annotated, Self
 from pydantic import BeforeValidator, Field, model_validator
 
 from schemas.apps import ApnsApp, App, FcmApp, SecretRef, WebPushApp
-from schemas.content import LocalizedText, Wire, one_or_more
+from schemas.content import Wire, one_or_more
 from schemas.duration import Seconds, WholeSeconds
 from schemas.fields import Locale, Name, TimeZone
 from schemas.policy import (
@@ -21,6 +21,7 @@ from schemas.policy import (
     RegionRate,
 )
 from schemas.registry import QuietWindows
+from schemas.template import Template
 
 __all__ = [
     "ApnsApp",
@@ -74,13 +75,6 @@ class TokenHygiene(Wire):
     min_deaths: Annotated[int, Field(strict=True, ge=1, le=1_000_000)] = 100
     max_share: Annotated[float, Field(strict=True, gt=0, le=1, allow_inf_nan=False)] = 0.2
     window_s: Annotated[WholeSeconds, Field(ge=10, le=DAY_S)] = 600
-
-
-class Template(Wire):
-    """One version of a template: Jinja texts by locale, filled from the event's variables."""
-
-    version: Annotated[int, Field(strict=True, ge=1, le=1_000_000)] = 1
-    texts: Annotated[dict[Locale, LocalizedText], Field(min_length=1, max_length=100)]
 
 
 Versions = Annotated[

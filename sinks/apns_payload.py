@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from schemas.merging import merged
 from schemas.outcomes import Reason
 from schemas.pipeline import Content, Delivery, Priority
 
@@ -89,7 +90,28 @@ def build_payload(content: bytes) -> Payload | Unsendable:
         return Unsendable(Reason.BAD_REQUEST, f"override: {error}")
 
 
+def size_of(content: Content) -> tuple[int, int] | None:
+    """Give the payload's bytes and how many there may be; None for what is not sendable anyway.
+
+    Raises what JSON encoding does.
+    """
+    made = _body(content)
+    return (
+        None if isinstance(made, Unsendable) else (len(made.body), made.push_type.max_payload_bytes)
+    )
+
+
 def _build(content: Content) -> Payload | Unsendable:
+    made = _body(content)
+    if isinstance(made, Payload) and len(made.body) > made.push_type.max_payload_bytes:
+        kind = made.push_type
+        text = f"payload has {len(made.body)} bytes, {kind.name} allows {kind.max_payload_bytes}"
+        return Unsendable(Reason.PAYLOAD_TOO_LARGE, text)
+    return made
+
+
+def _body(content: Content) -> Payload | Unsendable:
+    """Build the payload, of whatever size."""
     override = content.override
     defect = _defect(override)
     if defect:
@@ -100,17 +122,14 @@ def _build(content: Content) -> Payload | Unsendable:
         text = f"override.priority of a {kind.name} push must be {kind.only_priority}"
         return Unsendable(Reason.BAD_REQUEST, text)
     root: dict[str, Any] = {}
-    aps = _merged(_aps(content, kind), override.get("aps", {}))
+    aps = merged(_aps(content, kind), override.get("aps", {}))
     if aps or kind.needs_aps:
         root["aps"] = aps
     for key in ("image", "url", "data"):
         value = getattr(content, key)
         if value:
             root[key] = value
-    body = msgspec.json.encode(_merged(root, override.get("payload", {})))
-    if len(body) > kind.max_payload_bytes:
-        text = f"payload has {len(body)} bytes, {kind.name} allows {kind.max_payload_bytes}"
-        return Unsendable(Reason.PAYLOAD_TOO_LARGE, text)
+    body = msgspec.json.encode(merged(root, override.get("payload", {})))
     return Payload(body, kind, priority)
 
 
@@ -145,18 +164,6 @@ def _aps(content: Content, kind: PushType) -> dict[str, Any]:
     if kind.name in ("widgets", "controls"):
         aps["content-changed"] = True
     return aps
-
-
-def _merged(base: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """Give base with over laid on top, objects key by key."""
-    merged = dict(base)
-    for key, value in over.items():
-        old = merged.get(key)
-        if isinstance(old, dict) and isinstance(value, dict):
-            merged[key] = _merged(old, value)
-        else:
-            merged[key] = value
-    return merged
 
 
 def shared_headers(payload: Payload, *, topic: str, priority: Priority) -> dict[str, str]:

@@ -1,5 +1,6 @@
 """What FCM refuses beyond its schema: reserved data keys, ttl, exclusive fields, size."""
 
+from operator import itemgetter
 from typing import Any, Final
 
 import msgspec
@@ -37,19 +38,25 @@ def check_limits(message: dict[str, Any], *, planned_ttl: str) -> None:
 
 
 def too_large(message: dict[str, Any]) -> str:
-    """Name the largest field of what is over the limit as one platform gets it, "" if none is.
+    """Name the largest field of what is over the limit as one platform gets it, "" if none is."""
+    size_bytes, largest = size_of(message)
+    if size_bytes <= MAX_PAYLOAD_BYTES:
+        return ""
+    return f"{largest}: the payload is {size_bytes} bytes, over {MAX_PAYLOAD_BYTES}"
+
+
+def size_of(message: dict[str, Any]) -> tuple[int, str]:
+    """Give the bytes that the limit is about, of the platform that gets most, and what has most.
 
     Google publishes the limit but not its arithmetic; this counts UTF-8 bytes of keys and values,
     and FCM's answer stays the last word. A message whose JSON is within the limit needs no check.
     """
+    sizes = []
     views = [_view(message, name) for name in ("android", "androidV2", "webpush")]
     for view in (*views, {"message.apns.payload": _at(message, "apns", "payload")}):
         weights = {path: _weight(part) for path, part in view.items()}
-        total = sum(weights.values())
-        if total > MAX_PAYLOAD_BYTES:
-            largest = max(weights, key=weights.__getitem__)
-            return f"{largest}: the payload is {total} bytes, over {MAX_PAYLOAD_BYTES}"
-    return ""
+        sizes.append((sum(weights.values()), max(weights, key=weights.__getitem__)))
+    return max(sizes, key=itemgetter(0))
 
 
 def _check_data_keys(data: dict[str, Any], path: str) -> None:

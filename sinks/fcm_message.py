@@ -11,7 +11,7 @@ import msgspec
 from schemas.outcomes import Reason, Status
 from schemas.pipeline import Answer, Content, Delivery, Priority
 from sinks.fcm_errors import MAX_TEXT
-from sinks.fcm_limits import MAX_PAYLOAD_BYTES, MAX_TTL_S, check_limits, too_large
+from sinks.fcm_limits import MAX_PAYLOAD_BYTES, MAX_TTL_S, check_limits, size_of, too_large
 from sinks.fcm_schema import FieldError, check_message
 
 MAX_CACHED: Final = 512
@@ -69,12 +69,7 @@ class FcmMessages:
         content_bytes, priority, collapse_key, expires = key
         try:
             content = msgspec.msgpack.decode(content_bytes, type=Content)
-            override = check_message(_override_of(content))
-            _refuse_target(override)
-            uses_v2 = override.get("androidV2") is not None
-            defaults = self._defaults(content, priority, collapse_key, v2=uses_v2, expires=expires)
-            message = merge(defaults, override)
-            check_limits(message, planned_ttl=f"{self._ttl}s")
+            message = self._message(content, priority, collapse_key, expires=expires)
             body = self._encode(message)
         except FieldError as error:
             return _rejected(Reason.BAD_REQUEST, str(error))
@@ -83,6 +78,26 @@ class FcmMessages:
             return _rejected(Reason.BAD_REQUEST, f"content: {error}")
         problem = too_large(message) if len(body) > MAX_PAYLOAD_BYTES else ""
         return _rejected(Reason.PAYLOAD_TOO_LARGE, problem) if problem else body
+
+    def size_of(self, content: Content) -> tuple[int, int] | None:
+        """Give the bytes that FCM's limit is about and the limit; None for what is unsendable."""
+        try:
+            message = self._message(content, Priority.NORMAL, "", expires=False)
+        except FieldError:
+            return None
+        return size_of(message)[0], MAX_PAYLOAD_BYTES
+
+    def _message(
+        self, content: Content, priority: Priority, collapse_key: str, *, expires: bool
+    ) -> dict[str, Any]:
+        """Give the message with stand-ins for what differs. Raises FieldError."""
+        override = check_message(_override_of(content))
+        _refuse_target(override)
+        uses_v2 = override.get("androidV2") is not None
+        defaults = self._defaults(content, priority, collapse_key, v2=uses_v2, expires=expires)
+        message = merge(defaults, override)
+        check_limits(message, planned_ttl=f"{self._ttl}s")
+        return message
 
     def _encode(self, message: dict[str, Any]) -> bytes:
         """Give the request as a %-template."""

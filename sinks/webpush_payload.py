@@ -80,6 +80,17 @@ def _build(content_bytes: bytes) -> Built | Answer:
     return Built(plaintext, urgency)
 
 
+def size_of(content: Content) -> tuple[int, int] | None:
+    """Give the plaintext's bytes and how many there may be; None for what is not sendable anyway.
+
+    Raises what JSON encoding does.
+    """
+    try:
+        return len(msgspec.json.encode(_merge(content))), MAX_PLAINTEXT_BYTES
+    except _FieldError:
+        return None
+
+
 def headers_for(delivery: Delivery, *, urgency: str, vendor: Vendor, now_ms: int) -> dict[str, str]:
     """Give the delivery's headers, all but Authorization.
 
