@@ -17,9 +17,6 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from pywebpush import CaseInsensitiveDict, WebPusher
 
-MAX_PLAINTEXT_BYTES: Final = 3993
-"""So that the body is at most 4096 bytes, which every service must take. Source: RFC 8291 §4."""
-
 RECORD_BYTES: Final = 4096
 MAX_RECORD_PLAINTEXT_BYTES: Final = RECORD_BYTES - 17
 """A record also holds a delimiter and a tag. Source: RFC 8188 §2."""

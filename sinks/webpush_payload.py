@@ -9,9 +9,11 @@ import msgspec
 
 from schemas.outcomes import Reason, Status
 from schemas.pipeline import Answer, Content, Delivery, Priority
-from sinks.webpush_crypto import MAX_PLAINTEXT_BYTES
 from sinks.webpush_status import MAX_TEXT, Vendor
 
+MAX_PLAINTEXT_BYTES: Final = 3993
+"""So that the encrypted body is at most 4096 bytes, which every service must take.
+Source: RFC 8291 §4."""
 DEFAULT_TTL_S: Final = 4 * 7 * 24 * 3600
 MAX_TTL_S: Final = 2_592_000
 """30 days; Mozilla stores nothing longer. Source: autopush-rs, MAX_NOTIFICATION_TTL."""

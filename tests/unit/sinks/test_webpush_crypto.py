@@ -11,7 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sinks.webpush_crypto import (
-    MAX_PLAINTEXT_BYTES,
     BadKeysError,
     FastPusher,
     SubscriptionKeys,
@@ -21,6 +20,7 @@ from sinks.webpush_crypto import (
     encrypt,
     parse_keys,
 )
+from sinks.webpush_payload import MAX_PLAINTEXT_BYTES
 from sinks.webpush_vapid import public_key
 
 DATA = Path(__file__).parents[2] / "data"
