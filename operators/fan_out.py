@@ -22,7 +22,7 @@ def fan_out(works: list[Work], now_ms: int, *, size_of: SizeOf | None = None) ->
         tokens: set[str] = set()
         for draft, recipients in _by_variant(work):
             try:
-                _address(work, draft, recipients, tokens, now_ms, size_of)
+                _address(work, Renderer(draft, size_of), recipients, tokens, now_ms)
             except UnknownTemplateError as error:
                 work.undeliverable += [
                     work.decide(
@@ -57,15 +57,9 @@ def _by_variant(work: Work) -> list[tuple[Draft, Sequence[Recipient]]]:
 
 
 def _address(
-    work: Work,
-    draft: Draft,
-    recipients: Sequence[Recipient],
-    tokens: set[str],
-    now_ms: int,
-    size_of: SizeOf | None,
+    work: Work, renderer: Renderer, recipients: Sequence[Recipient], tokens: set[str], now_ms: int
 ) -> None:
-    notice, held = draft.notice, work.held
-    renderer = Renderer(draft, size_of)
+    draft, notice, held = renderer.draft, renderer.draft.notice, work.held
     content_of = renderer.content
     id_of = draft.ids.of
     deliveries, outs = work.deliveries, work.undeliverable

@@ -44,7 +44,7 @@ class Renderer:
 
     def __init__(self, draft: Draft, size_of: SizeOf | None = None) -> None:
         """Find the texts. Raises UnknownTemplateError."""
-        self._draft = draft
+        self.draft = draft
         self._size_of = size_of
         self._locales: dict[str, str] = {}
         self._failed: dict[tuple[str, ...], RenderError] = {}
@@ -59,59 +59,59 @@ class Renderer:
         locale = self._locales.get(wanted)
         if locale is None:
             locale = self._locales[wanted] = self._locale(wanted)
-        content = self._draft.rendered.get((locale, device.platform))
+        content = self.draft.rendered.get((locale, device.platform))
         if content is not None:
             return content
         if self._plan is None:
-            content = self._draft.rendered[locale, device.platform] = self._given(locale, device)
+            content = self.draft.rendered[locale, device.platform] = self._given(locale, device)
             return content
         reader = _Reader(wanted, locale, device.platform, profile)
         needs = self._plan.needs(locale, device.platform)
         if needs.per_user:
-            variables = variables_of(self._draft.notice.variables, profile)
+            variables = variables_of(self.draft.notice.variables, profile)
             return self._render(self._plan, reader, variables, self._setting(needs, reader))
         return self._shared(self._plan, needs, reader)
 
     def note(self, content: bytes) -> str:
         """Say what was done to a content that this gave, "" for nothing."""
-        if content not in self._truncated and content not in self._draft.truncated:
+        if content not in self._truncated and content not in self.draft.truncated:
             return ""
         return f"{self._plan.template.truncated} truncated" if self._plan else ""
 
     def _locale(self, wanted: str) -> str:
         if self._plan is not None:
             return self._plan.locale(wanted)
-        return choose_locale(wanted, self._draft.notice.texts, "")
+        return choose_locale(wanted, self.draft.notice.texts, "")
 
     def _shared(self, plan: Plan, needs: Needs, reader: "_Reader") -> bytes:
         """Render once for all readers whom nothing tells apart here."""
-        rendered, key = self._draft.rendered, reader.key(needs, self._draft.tenant)
+        rendered, key = self.draft.rendered, reader.key(needs, self.draft.tenant)
         if (content := rendered.get(key)) is not None:
             return content
         if key in self._failed:
             raise self._failed[key]
         try:
             setting = self._setting(needs, reader)
-            content = self._render(plan, reader, self._draft.notice.variables, setting)
+            content = self._render(plan, reader, self.draft.notice.variables, setting)
         except RenderError as error:
             self._failed[key] = error
             raise
         if len(rendered) < MAX_SHARED:
             rendered[key] = content
             if content in self._truncated:
-                self._draft.truncated.add(content)
+                self.draft.truncated.add(content)
         return content
 
     def _setting(self, needs: Needs, reader: "_Reader") -> Setting:
         if not needs.localized:
             return PLAIN
         locale = locale_of(reads_as(reader.wanted, reader.locale)) or PLAIN.locale
-        tenant_zone = zone_of(self._draft.tenant.time_zone) or PLAIN.zone
+        tenant_zone = zone_of(self.draft.tenant.time_zone) or PLAIN.zone
         return Setting(locale, zone_of(reader.profile.time_zone) or tenant_zone)
 
     def _given(self, locale: str, device: Device) -> bytes:
         """Give the texts that came with the event."""
-        notice = self._draft.notice
+        notice = self.draft.notice
         text = notice.texts[locale]
         own = notice.overrides.get(device.platform, {})
         return _encode(Content(text.title, text.body, text.image, text.url, notice.data, own))
@@ -119,7 +119,7 @@ class Renderer:
     def _render(
         self, plan: Plan, reader: "_Reader", variables: Mapping[str, Any], setting: Setting
     ) -> bytes:
-        notice, platform = self._draft.notice, reader.platform
+        notice, platform = self.draft.notice, reader.platform
         text, part = plan.texts[reader.locale], plan.parts[platform]
         writer = PartWriter(
             variables, setting, created_at_s=notice.created_at_ms // 1_000, actions=text.actions
@@ -146,7 +146,7 @@ class Renderer:
     def _fitted(self, filled: Filled, plan: Plan, platform: Platform) -> Filled:
         """Shorten a field until the message fits. Raises TooLargeError when it cannot."""
         size_of, part = self._size_of, plan.parts[platform]
-        own = self._draft.notice.overrides.get(platform, {})
+        own = self.draft.notice.overrides.get(platform, {})
         last = (0, 0)
 
         def excess(tried: Filled) -> int:

@@ -28,7 +28,8 @@ class Draft:
 
     rendered: content bytes by (locale, platform), while they are the same for every user, with what
     else tells readers apart. truncated: those of them that were shortened. plan: the template, once
-    it was found. variants: a draft for each variant of the notice, in its words; none for nearly all.
+    it was found. variants: a draft for each variant of the notice, in its words; none for nearly
+    all.
     """
 
     __slots__ = ("_choice", "category", "encoded", "ids", "notice", "plan", "rendered", "tenant",
