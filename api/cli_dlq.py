@@ -226,7 +226,7 @@ def _ttl_s(text: str) -> float | None:
 
 
 def _became(mark: Any) -> dict[str, str]:
-    from operators.dead_letters import moment  # noqa: PLC0415 - what --help need not wait for
+    from schemas.moments import moment  # noqa: PLC0415 - what --help need not wait for
 
     return {"resolved": f"{mark.action} by {mark.by} at {moment(mark.at)}"} if mark else {}
 

@@ -10,7 +10,8 @@ import msgspec
 
 from api.cli import CommandError
 from flows.dead_letters import DeadLetters, Mark, Resolution, Resolver
-from operators.dead_letters import LAST_WORDS, Filed, RefusedError, Replay, Wanted, moment
+from operators.dead_letters import LAST_WORDS, Filed, RefusedError, Replay, Wanted
+from schemas.moments import moment
 from schemas.stream import Source
 
 OVERTAKEN = "a newer record of its key has taken its place"

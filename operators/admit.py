@@ -5,7 +5,9 @@ from collections import defaultdict
 from operators.consent import refusal
 from operators.holdout import holdouts_of, left_out
 from operators.quiet_hours import Nights, Windows, windows_of
+from operators.seen import refusal_seen, until, windows_seen
 from operators.work import Decided, Draft, Recipient, Work
+from schemas.moments import moment
 from schemas.outcomes import Reason, Status
 from schemas.pipeline import Priority
 from schemas.tenant import Tenant
@@ -41,26 +43,27 @@ def _admit_one(work: Work, sleeps: "_Sleep", now_ms: int, outs: list[object]) ->
         if groups and not isinstance(found, Reason):
             group = left_out(groups, draft.notice.tenant, found[0].user_id)
         if group or isinstance(found, Reason):
+            why = found if isinstance(found, Reason) else Reason.HOLDOUT
             outs.append(
                 work.decide(
                     now_ms,
                     Status.SUPPRESSED,
-                    found if isinstance(found, Reason) else Reason.HOLDOUT,
+                    why,
                     user_id=work.users[at],
                     device_id=wanted,
-                    detail=group,
+                    detail=group or refusal_seen(why, profile, draft, wanted),
                 )
             )
         elif is_critical:
             if passed := _passed(found[0], draft, sleeps, now_ms):
                 work.bypassed[found[0].user_id] = passed
             work.recipients.append(found)
-        elif at_night != "ignore" and (until := sleeps.until_ms(found[0], draft.tenant)):
-            held[until].append(at)
+        elif at_night != "ignore" and (ends_ms := sleeps.until_ms(found[0], draft.tenant)):
+            held[ends_ms].append(at)
         else:
             work.recipients.append(found)
-    for until, positions in held.items():
-        outs += _at_night(work, now_ms, until, positions, drop=at_night == "drop")
+    for ends_ms, positions in held.items():
+        outs += _at_night(work, now_ms, ends_ms, positions, sleeps, drop=at_night == "drop")
 
 
 def _reachable(profile: Profile | None, draft: Draft, wanted: str) -> Recipient | Reason:
@@ -101,19 +104,27 @@ class _Sleep:
 
     def until_ms(self, profile: Profile, tenant: Tenant) -> int:
         """Give when the user's night ends, 0 when it is day."""
-        if profile.quiet_hours is not None:
-            windows: Windows = (profile.quiet_hours, *profile.more_quiet_hours)
-        else:
-            if (known := self._defaults.get(tenant.name)) is None:
-                known = self._defaults[tenant.name] = windows_of(tenant.quiet_hours)
-            windows = known
+        windows = self._windows(profile, tenant)
         if not windows:
             return 0
         return self._nights.quiet_until_ms(profile.time_zone or tenant.time_zone, windows)
 
+    def seen(self, profile: Profile, tenant: Tenant) -> str:
+        """Say which windows these are."""
+        whose = "the tenant's" if profile.quiet_hours is None else "the user's"
+        zone = profile.time_zone or tenant.time_zone
+        return windows_seen(zone, self._windows(profile, tenant), whose)
+
+    def _windows(self, profile: Profile, tenant: Tenant) -> Windows:
+        if profile.quiet_hours is not None:
+            return (profile.quiet_hours, *profile.more_quiet_hours)
+        if (known := self._defaults.get(tenant.name)) is None:
+            known = self._defaults[tenant.name] = windows_of(tenant.quiet_hours)
+        return known
+
 
 def _at_night(
-    work: Work, now_ms: int, until_ms: int, positions: list[int], *, drop: bool
+    work: Work, now_ms: int, until_ms: int, positions: list[int], sleeps: _Sleep, *, drop: bool
 ) -> list[object]:
     users = [work.users[at] for at in positions]
     devices = [work.devices[at] for at in positions] if work.devices else ()
@@ -124,10 +135,15 @@ def _at_night(
         status, reason = Status.EXPIRED, Reason.TTL_EXPIRED
     else:
         status, reason = Status.DEFERRED, Reason.QUIET_HOURS
-    outs: list[object] = [
-        work.decide(now_ms, status, reason, user_id=user, device_id=device)
-        for user, device in zip(users, devices or [""] * len(users), strict=True)
-    ]
+    outs: list[object] = []
+    for at, user, device in zip(positions, users, devices or [""] * len(users), strict=True):
+        profile = work.profiles[at]
+        seen = until(until_ms, sleeps.seen(profile, work.draft.tenant) if profile else "")
+        if status is Status.EXPIRED:
+            seen = f"expires {moment(expires_at_ms)}, and quiet {seen}"
+        outs.append(
+            work.decide(now_ms, status, reason, user_id=user, device_id=device, detail=seen)
+        )
     if status is Status.DEFERRED:
         chunk = work.chunk(users=users, devices=devices, held=True)
         outs.append(work.hold(until_ms, Reason.QUIET_HOURS, chunk))

@@ -71,7 +71,8 @@ class ExpandAudience:
                 work.decide(now_ms, Status.REJECTED, Reason.UNKNOWN_SEGMENT, detail=detail[:200])
             ]
         if not self._segments.count(tenant.name, tenant.shards, tree):
-            return [work.decide(now_ms, Status.SUPPRESSED, Reason.EMPTY_AUDIENCE)]
+            seen = f"no user is in {notice.expression}"[:200]
+            return [work.decide(now_ms, Status.SUPPRESSED, Reason.EMPTY_AUDIENCE, detail=seen)]
         return [work.chunk(shard=shard) for shard in range(tenant.shards)]
 
     def _split(self, work: Work) -> list[object]:

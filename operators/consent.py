@@ -17,15 +17,35 @@ def refusal(
     """
     if profile.opted_out_all or platform in profile.opted_out_platforms:
         return Reason.OPTED_OUT
-    best, allow = -1, rules.consent == "opt_out"
-    silent = Reason.NOT_OPTED_IN
+    said = _strongest(profile, category, type_, platform)
+    if said is None:
+        return None if rules.consent == "opt_out" else Reason.NOT_OPTED_IN
+    return None if said.allow else Reason.OPTED_OUT
+
+
+def refused_by(profile: Profile, category: str, type_: str, platform: Platform) -> str:
+    """Say which of the user's words refuses such a message, where refusal() gives a reason."""
+    if profile.opted_out_all:
+        return "everything is opted out"
+    if platform in profile.opted_out_platforms:
+        return f"{platform} is opted out"
+    said = _strongest(profile, category, type_, platform)
+    if said is None:
+        return f"nothing said about {category}"
+    about = {"type": said.type, "category": said.category, "on": said.platform}
+    return "no to " + " ".join(f"{what} {value}" for what, value in about.items() if value)
+
+
+def _strongest(profile: Profile, category: str, type_: str, platform: Platform) -> Choice | None:
+    """Give the most specific word about such a message; None when nothing was said."""
+    best, said = -1, None
     if category in profile.opted_out_categories:
-        best, allow, silent = 0, False, Reason.OPTED_OUT
+        best, said = 0, Choice(allow=False, category=category)
     for choice in profile.choices:
         rank = _rank(choice)
         if rank > best and _is_about(choice, category, type_, platform):
-            best, allow, silent = rank, choice.allow, Reason.OPTED_OUT
-    return None if allow else silent
+            best, said = rank, choice
+    return said
 
 
 def _is_about(choice: Choice, category: str, type_: str, platform: Platform) -> bool:

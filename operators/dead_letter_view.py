@@ -4,10 +4,11 @@ from typing import Any
 
 import msgspec
 
-from operators.dead_letters import Filed, is_cut, moment, tenant_of
+from operators.dead_letters import Filed, is_cut, tenant_of
 from schemas import topics
 from schemas.campaigns import Run
 from schemas.masking import masked
+from schemas.moments import moment
 from schemas.packed import UNREADABLE, fault_of
 from schemas.pipeline import Chunk, Content, Delivery, Notice, Outcome, Timer, TokenDeath
 

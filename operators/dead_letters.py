@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import NamedTuple
 
 import msgspec
@@ -16,6 +15,7 @@ from schemas import topics
 from schemas.decode import BadMessageError
 from schemas.events import decode_event
 from schemas.fields import epoch_ms
+from schemas.moments import moment
 from schemas.packed import UNREADABLE, fault_of
 from schemas.pipeline import Chunk, DeadLetter, Delivery, Notice, Outcome, Timer
 from schemas.registry import registry_key
@@ -265,8 +265,3 @@ class _Again(NamedTuple):
 
     def timestamp(self) -> tuple[int, int]:
         return (1, self.letter.at_ms)
-
-
-def moment(at_ms: int) -> str:
-    """Write a time as people and programs read it: 2026-02-02T02:40:00Z."""
-    return datetime.fromtimestamp(at_ms / 1_000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -7,6 +7,7 @@ from typing import NamedTuple, Protocol
 import msgspec
 
 from operators.ids import attempt_id, trace_id_of
+from operators.seen import until
 from operators.work import Decided
 from schemas.outcomes import Reason, Status
 from schemas.pipeline import Delivery, Outcome, Priority, Timer
@@ -142,14 +143,16 @@ class _Limit(NamedTuple):
 
 def held_delivery(delivery: Delivery, due_at_ms: int, now_ms: int, reason: Reason) -> list[object]:
     """Give the timer and the outcome of a delivery that waits for its rate."""
-    outcome = decided(delivery, now_ms, Status.DEFERRED, reason)
+    outcome = decided(delivery, now_ms, Status.DEFERRED, reason, detail=until(due_at_ms))
     later = msgspec.structs.replace(delivery, held=True)
     topic = DELIVERIES[delivery.platform, delivery.priority]
     key = delivery_key(delivery)
     return [Timer(outcome.outcome_id, due_at_ms, topic, key, _encode(later)), outcome]
 
 
-def decided(delivery: Delivery, now_ms: int, status: Status, reason: Reason) -> Outcome:
+def decided(
+    delivery: Delivery, now_ms: int, status: Status, reason: Reason, *, detail: str = ""
+) -> Outcome:
     """Make the outcome of a decision about a delivery before it was sent."""
     return Outcome(
         outcome_id=attempt_id(delivery.delivery_id, delivery.attempt, reason),
@@ -166,6 +169,7 @@ def decided(delivery: Delivery, now_ms: int, status: Status, reason: Reason) -> 
         category=delivery.category,
         type=delivery.type,
         campaign_id=delivery.campaign_id,
+        detail=detail,
         trace_id=trace_id_of(delivery.traceparent),
         sandbox=delivery.sandbox,
         created_at_ms=delivery.created_at_ms,

@@ -9,6 +9,7 @@ from operators.backoff import after_ms, history_line, retry_at_ms
 from operators.ids import attempt_id, hold_id, trace_id_of
 from operators.oversize import MAX_LINES
 from operators.pace import delivery_key
+from operators.seen import until
 from operators.work import Decided
 from schemas.outcomes import Reason, Status, TokenAction
 from schemas.pipeline import FAST, Answer, DeadLetter, Delivery, Outcome, Timer, TokenDeath
@@ -117,7 +118,7 @@ def _hold(one: Settled, now_ms: int, outs: list[Any]) -> Outcome:
     )
     outs.append(_timer(held_id, due_ms, later))
     deferred = outcome_of(one, now_ms, Status.DEFERRED, reason)
-    return msgspec.structs.replace(deferred, outcome_id=held_id)
+    return msgspec.structs.replace(deferred, outcome_id=held_id, detail=until(due_ms))
 
 
 def _timer(timer_id: str, due_ms: int, later: Delivery) -> Timer:

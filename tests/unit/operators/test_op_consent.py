@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from operators.consent import refusal
+from operators.consent import refusal, refused_by
 from schemas.outcomes import Reason
 from schemas.pipeline import Platform
 from schemas.tenant import Category
@@ -99,3 +99,22 @@ def test_as_the_model_says(
     assert (asked(user, rules, platform) is None) is expected
     backwards = profile(choices=tuple(reversed(words)), opted_out_categories=("news",) * left)
     assert asked(backwards, rules, platform) is asked(user, rules, platform)
+
+
+@UNTIMED
+@given(
+    words=st.lists(WORDS, unique_by=lambda one: (one.type, one.category, one.platform)),
+    rules=st.sampled_from([OPT_OUT, OPT_IN]),
+    switched_off=st.sampled_from([{}, {"opted_out_all": True}, {"opted_out_platforms": ("fcm",)}]),
+    left=st.booleans(),
+)
+def test_what_refused_is_told_as_it_was_decided(
+    words: list[Choice], rules: Category, switched_off: dict[str, object], *, left: bool
+) -> None:
+    """Where nothing was said only an opt-in category refuses; else the word that did is told."""
+    user = profile(choices=tuple(words), opted_out_categories=("news",) * left, **switched_off)
+    why, told = asked(user, rules), refused_by(user, "news", "alert", FCM)
+    if why is Reason.NOT_OPTED_IN:
+        assert told == "nothing said about news"
+    elif why is Reason.OPTED_OUT:
+        assert told.startswith("no to ") or told.endswith("is opted out")
