@@ -113,7 +113,15 @@ EXPLANATIONS: dict[Reason, Explanation] = {
     ),
     Reason.FREQUENCY_CAP: Explanation(
         "A cap for this user was used up by earlier messages.",
-        "categories.<category>.caps or quotas.user_daily in the tenant's file",
+        "categories.<category>.caps, caps or quotas.user_daily in the tenant's file",
+    ),
+    Reason.TENANT_QUOTA: Explanation(
+        "The tenant's quota of the day was used up.",
+        "quotas.daily in the tenant's file",
+    ),
+    Reason.REGION_RATE: Explanation(
+        "The rate for the user's region was used up for the moment; the message waits its turn.",
+        "rates.regions in the tenant's file",
     ),
     Reason.TENANT_RATE: Explanation(
         "The tenant's rate was used up for the moment; the message waits its turn.",
