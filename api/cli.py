@@ -16,6 +16,7 @@ GROUPS = {
     "up": "Run everything on this machine.",
     "flows": "Run, list and draw the dataflows.",
     "events": "Send and check events.",
+    "explain": "Why did this user (not) get this message?",
     "dlq": "Look at, replay and drop dead letters.",
     "tokens": "See and end frozen pruning of dead tokens.",
     "registry": "Restore users and devices in Redis.",
