@@ -1,13 +1,14 @@
 """Who of an audience gets the message now."""
 
 from collections import defaultdict
+from functools import partial
 
 from operators.consent import refusal
+from operators.hold import hold_users
 from operators.holdout import holdouts_of, left_out
 from operators.quiet_hours import Nights, Windows, windows_of
-from operators.seen import refusal_seen, until, windows_seen
+from operators.seen import refusal_seen, windows_seen
 from operators.work import Decided, Draft, Recipient, Work
-from schemas.moments import moment
 from schemas.outcomes import Reason, Status
 from schemas.pipeline import Priority
 from schemas.tenant import Tenant
@@ -63,7 +64,20 @@ def _admit_one(work: Work, sleeps: "_Sleep", now_ms: int, outs: list[object]) ->
         else:
             work.recipients.append(found)
     for ends_ms, positions in held.items():
-        outs += _at_night(work, now_ms, ends_ms, positions, sleeps, drop=at_night == "drop")
+        outs += hold_users(
+            work,
+            now_ms,
+            ends_ms,
+            positions,
+            Reason.QUIET_HOURS,
+            why=partial(_windows_of, work, sleeps),
+            drop=at_night == "drop",
+        )
+
+
+def _windows_of(work: Work, sleeps: "_Sleep", at: int) -> str:
+    profile = work.profiles[at]
+    return "" if profile is None else sleeps.seen(profile, work.draft.tenant)
 
 
 def _reachable(profile: Profile | None, draft: Draft, wanted: str) -> Recipient | Reason:
@@ -121,30 +135,3 @@ class _Sleep:
         if (known := self._defaults.get(tenant.name)) is None:
             known = self._defaults[tenant.name] = windows_of(tenant.quiet_hours)
         return known
-
-
-def _at_night(
-    work: Work, now_ms: int, until_ms: int, positions: list[int], sleeps: _Sleep, *, drop: bool
-) -> list[object]:
-    users = [work.users[at] for at in positions]
-    devices = [work.devices[at] for at in positions] if work.devices else ()
-    expires_at_ms = work.draft.notice.expires_at_ms
-    if drop:
-        status, reason = Status.SUPPRESSED, Reason.QUIET_HOURS
-    elif expires_at_ms and expires_at_ms <= until_ms:
-        status, reason = Status.EXPIRED, Reason.TTL_EXPIRED
-    else:
-        status, reason = Status.DEFERRED, Reason.QUIET_HOURS
-    outs: list[object] = []
-    for at, user, device in zip(positions, users, devices or [""] * len(users), strict=True):
-        profile = work.profiles[at]
-        seen = until(until_ms, sleeps.seen(profile, work.draft.tenant) if profile else "")
-        if status is Status.EXPIRED:
-            seen = f"expires {moment(expires_at_ms)}, and quiet {seen}"
-        outs.append(
-            work.decide(now_ms, status, reason, user_id=user, device_id=device, detail=seen)
-        )
-    if status is Status.DEFERRED:
-        chunk = work.chunk(users=users, devices=devices, held=True)
-        outs.append(work.hold(until_ms, Reason.QUIET_HOURS, chunk))
-    return outs

@@ -140,11 +140,13 @@ class Work:
             **more,
         )
 
-    def decide_all(self, now_ms: int, status: Status, reason: Reason) -> list[Outcome]:
+    def decide_all(
+        self, now_ms: int, status: Status, reason: Reason, *, detail: str = ""
+    ) -> list[Outcome]:
         """Make an outcome for each listed user or device, or one for the message."""
         users = self.users or ("",)
         return [
-            self.decide(now_ms, status, reason, user_id=user, device_id=device)
+            self.decide(now_ms, status, reason, user_id=user, device_id=device, detail=detail)
             for user, device in zip(users, self.devices or [""] * len(users), strict=True)
         ]
 

@@ -167,6 +167,18 @@ EXPLANATIONS: dict[Reason, Explanation] = {
         "The audience names a segment that does not exist.",
         "audience.segment of the event, or create the segment",
     ),
+    Reason.CANCELLED: Explanation(
+        "Its campaign or message was cancelled before this was sent.",
+        "nothing: start the campaign again, or send a new event",
+    ),
+    Reason.PAUSED: Explanation(
+        "Its campaign is paused, so it is held until the campaign goes on.",
+        "the campaign: resume or cancel it",
+    ),
+    Reason.LOCAL_TIME: Explanation(
+        "It is held until the user's local time, or best hour, that the campaign is for.",
+        "the campaign's time, or the user's time_zone",
+    ),
     # Clarion
     Reason.BAD_EVENT: Explanation(
         "The event could not be read or breaks its schema; it lies in dead.route.",

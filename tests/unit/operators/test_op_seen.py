@@ -73,7 +73,7 @@ def test_the_tenants_night_is_called_so() -> None:
 def test_what_expires_in_the_night_says_both_times() -> None:
     """So nobody needs to compute them."""
     said = detail_of(profile(quiet_hours=NIGHT), expires_at_ms=NOW_MS + HOUR_MS)
-    assert said.startswith("expires 2026-02-02T03:40:00Z, and quiet until 2026-02-02T06:00:00Z")
+    assert said.startswith("expires 2026-02-02T03:40:00Z, held until 2026-02-02T06:00:00Z")
 
 
 def test_a_device_that_is_not_there_is_told_among_how_many() -> None:
