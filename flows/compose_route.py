@@ -6,12 +6,14 @@ from flows import route, timers
 from flows.compose import Composer, Process
 from flows.kafka import KafkaSink
 from flows.route_steps import RoutePorts, route_steps
+from flows.template_view import templates_of
 from flows.timer_source import TimerSource
 from flows.timer_wheel import release
 from schemas import topics
 from state.best_hours import RedisBestHours
 from state.caps import RedisCaps
 from state.dedup import RedisDedup
+from state.definitions import RedisDefinitions
 from state.profiles import RedisProfiles
 from state.progress import RedisProgress
 from state.quotas import RedisDailyQuotas
@@ -42,6 +44,7 @@ def make_route(composer: Composer) -> Process:
         controls=composer.controls,
         progress=RedisProgress(redis),
         best_hours=RedisBestHours(redis),
+        templates=templates_of(RedisDefinitions(redis), composer.tenants),
     )
     steps = route_steps(
         ports,

@@ -13,6 +13,7 @@ from operators.cap import ApplyCaps, Submit
 from operators.decode import Decode
 from operators.dedup import DropDuplicates
 from operators.fan_out import deliveries_of, fan_out
+from operators.find_template import FindTemplate, Shelves
 from operators.join import JoinProfiles
 from operators.local_time import AtLocalTime
 from operators.pace import Leases, Pace
@@ -37,7 +38,10 @@ CHAIN = tuple(field.name for field in fields(RouteSteps))
 
 @dataclass(frozen=True, kw_only=True)
 class RoutePorts:
-    """What route's steps ask and write. flows/rehearsal.py has those that write nothing."""
+    """What route's steps ask and write. flows/rehearsal.py has those that write nothing.
+
+    templates: a tenant's published templates by name.
+    """
 
     dedup: Dedup
     segments: Segments
@@ -48,6 +52,7 @@ class RoutePorts:
     controls: Controls
     progress: Progress
     best_hours: BestHours
+    templates: Shelves
 
 
 def route_steps(
@@ -61,7 +66,7 @@ def route_steps(
     """Make the steps. submit: see ApplyCaps. business_ms: see Decode."""
     caps = ApplyCaps(ports.caps, submit)
     return RouteSteps(
-        decode=Decode(tenants, business_ms=business_ms),
+        decode=Decode(tenants, business_ms=business_ms, templates=FindTemplate(ports.templates)),
         dedup=DropDuplicates(ports.dedup),
         schedule=schedule,
         recall=Recall(ports.controls),

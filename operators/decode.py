@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 
 import msgspec
 
+from operators.find_template import FindTemplate
 from operators.ids import decision_id, trace_id_of
 from operators.variants import variants_of, words_of
 from operators.work import Decided, Draft, Work
@@ -52,6 +53,7 @@ class Decode:
 
     business_ms: turns the wall-clock time at which Kafka took a record into the time that policy
     goes by, from which a time to live counts. Without it that counts from when the record is read.
+    templates: finds those that events name; without it, in the tenants' files.
     """
 
     def __init__(
@@ -59,8 +61,10 @@ class Decode:
         tenants: Mapping[str, Tenant],
         *,
         business_ms: Callable[[int], int] | None = None,
+        templates: FindTemplate | None = None,
     ) -> None:
         self._tenants = tenants
+        self._templates = templates or FindTemplate()
         self._business_ms = business_ms
         self._drafts: OrderedDict[bytes, Draft] = OrderedDict()
 
@@ -108,7 +112,8 @@ class Decode:
             reason = Reason.UNKNOWN_TENANT if tenant is None else Reason.UNKNOWN_CATEGORY
             outs.append(_refused(notice, source, reason, now_ms))
             return
-        draft = Draft(notice, tenant, category)
+        draft = Draft(self._templates.pinned(notice, tenant), tenant, category)
+        self._templates.equip(draft)
         if len(raw or b"") > _SMALL_BYTES or len(notice.texts) > _FEW_LOCALES:
             size_bytes = len(draft.as_bytes())
             if size_bytes > MAX_NOTICE_BYTES:
@@ -162,6 +167,7 @@ class Decode:
             self._drafts[encoded] = draft
             if len(self._drafts) > DRAFTS_KEPT:
                 self._drafts.popitem(last=False)
+        self._templates.equip(draft)
         return draft
 
 

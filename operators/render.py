@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from operators.find_template import FindTemplate
 from operators.formats import PLAIN, Setting, locale_of, zone_of
 from operators.locales import choose_locale
 from operators.platform_parts import Filled, PartWriter, shaped
@@ -20,6 +21,7 @@ from state.profiles import Device, Profile
 MAX_SHARED = 4_096
 """Contents that a draft keeps for its readers: locales times zones times platforms."""
 
+_in_tenants_file = FindTemplate()
 _encode = msgspec.msgpack.Encoder().encode
 
 
@@ -182,12 +184,11 @@ def plan_of(draft: Draft) -> Plan | None:
     notice = draft.notice
     if not notice.template or draft.plan is not None:
         return draft.plan
-    found = draft.tenant.template(notice.template, notice.template_version or None)
+    found = draft.plan = _in_tenants_file.plan(draft)
     if found is None:
         version = f" version {notice.template_version}" if notice.template_version else ""
         raise UnknownTemplateError(f"no template {notice.template!r}{version}")
-    draft.plan = Plan(found, draft.tenant.locale)
-    return draft.plan
+    return found
 
 
 def variables_of(variables: Mapping[str, Any], profile: Profile | None) -> Mapping[str, Any]:

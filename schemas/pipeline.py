@@ -173,6 +173,7 @@ class Variant(msgspec.Struct, frozen=True, array_like=True):
     overrides: dict[Platform, dict[str, Any]] = {}
     template: str = ""
     template_version: int = 0
+    template_pinned: bool = False
 
 
 class Notice(msgspec.Struct, frozen=True, array_like=True):

@@ -12,6 +12,7 @@ from bytewax.testing import TestingSource, run_main
 from flows.route import RouteParts, build
 from flows.route_steps import RoutePorts, at_once, route_steps, run_steps
 from operators.encode import Encode
+from operators.find_template import Shelf
 from schemas.campaigns import control_of
 from schemas.definitions import Kind
 from schemas.pipeline import Timer
@@ -51,6 +52,7 @@ def route_parts(
         controls=Watched(stores.definitions, Kind.CONTROL, tenants, control_of, refresh_s=0),
         progress=MemoryProgress(),
         best_hours=MemoryBestHours(),
+        templates=Watched(stores.definitions, Kind.TEMPLATE, tenants, Shelf, refresh_s=0).of,
     )
     steps = route_steps(ports, tenants, submit=at_once, chunk_users=chunk_users)
     nothing: Any = None
