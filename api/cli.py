@@ -17,6 +17,7 @@ GROUPS = {
     "flows": "Run, list and draw the dataflows.",
     "events": "Send and check events.",
     "explain": "Why did this user (not) get this message?",
+    "campaigns": "Define, start, steer and watch campaigns.",
     "dlq": "Look at, replay and drop dead letters.",
     "tokens": "See and end frozen pruning of dead tokens.",
     "registry": "Restore users and devices in Redis.",

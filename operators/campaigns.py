@@ -73,7 +73,7 @@ class TickCampaigns:
             raw, key = message.value() or b"", message.key() or b""
             try:
                 run = _decode(raw)
-                runs.append(self._tick(run, source, now_ms, outs))
+                runs += self._tick(run, source, now_ms, outs)
             except UNREADABLE as error:
                 why = fault_of(error)
             except (BadRunError, algebra.BadSegmentError) as error:
@@ -85,7 +85,7 @@ class TickCampaigns:
             self._progress.save(runs)
         return [], outs
 
-    def _tick(self, run: Run, source: Source, now_ms: int, outs: list[object]) -> Run:
+    def _tick(self, run: Run, source: Source, now_ms: int, outs: list[object]) -> list[Run]:
         tenant = self._tenants.get(run.tenant)
         if tenant is None:
             raise BadRunError(f"no tenant is called {run.tenant!r}: add it, then replay this")
@@ -107,16 +107,18 @@ class TickCampaigns:
             shards=tenant.shards,
             now_ms=now_ms,
         )
+        runs = [done.run]
         outs += self._released(done, notice)
         if done.next_ms:
             outs.append(timer_of(done.run, done.next_ms))
         if run.users < 0 <= done.run.users:  # it has begun: the next one is due in its time
-            outs += _next_run(run, campaign, now_ms)
+            runs += _next_run(run, campaign, now_ms)
+            outs += [timer_of(later, later.due_ms) for later in runs[1:]]
         if done.run.phase is Phase.CANCELLED:
             outs.append(_cancelled(done.run, notice, source, now_ms))
         if done.run.phase is Phase.STOPPED and run.phase is not Phase.STOPPED:
             self._stopped(done.run)
-        return done.run
+        return runs
 
     def _control(self, run: Run) -> Control | None:
         found = self._definitions.get(Kind.CONTROL, run.tenant, campaign_control(run.campaign))
@@ -167,7 +169,12 @@ def campaign_of(spec: bytes) -> Campaign:
 
 def timer_of(run: Run, due_ms: int) -> Timer:
     """Make the timer of a run's next tick."""
-    return Timer(f"{run.run_id}/{run.tick}", due_ms, CAMPAIGNS, run_key(run), _encode(run))
+    return Timer(f"{run.run_id}/{run.tick}", due_ms, CAMPAIGNS, run_key(run), encode_run(run))
+
+
+def encode_run(run: Run) -> bytes:
+    """Encode a tick as it goes to Kafka."""
+    return _encode(run)
 
 
 def run_key(run: Run) -> bytes:
@@ -175,20 +182,13 @@ def run_key(run: Run) -> bytes:
     return f"{run.tenant}/{run.campaign}".encode()
 
 
-def _next_run(run: Run, campaign: Campaign, now_ms: int) -> list[object]:
-    """Schedule the run after this one, if the campaign recurs; what was missed is left out."""
+def _next_run(run: Run, campaign: Campaign, now_ms: int) -> list[Run]:
+    """Give the run after this one, if the campaign recurs; what was missed is left out."""
     due_ms = next_due_ms(campaign.schedule, max(run.due_ms, now_ms))
     if not due_ms:
         return []
-    later = Run(
-        run_id_of(run.campaign, run.start_id, due_ms),
-        run.tenant,
-        run.campaign,
-        run.start_id,
-        run.spec,
-        due_ms,
-    )
-    return [timer_of(later, due_ms)]
+    run_id = run_id_of(run.campaign, run.start_id, due_ms)
+    return [Run(run_id, run.tenant, run.campaign, run.start_id, run.spec, due_ms)]
 
 
 def _cancelled(run: Run, notice: Notice, source: Source, now_ms: int) -> Outcome:
