@@ -134,9 +134,6 @@ class Campaigns:
         self.get(campaign)
         if self._under_way(campaign):
             raise CampaignError(f"{campaign!r} is under way: cancel it first")
-        control = self._known_control(campaign)
-        if control is not None and control.state is not ControlState.CANCELLED:
-            self._change(campaign, ControlState.CANCELLED)
         self._writer.remove(Kind.CAMPAIGN, self._tenant.name, campaign)
 
     # -- before it starts
@@ -256,8 +253,8 @@ class Campaigns:
         control = self._known_control(campaign)
         if control is None:
             raise CampaignError(f"{campaign!r} was never started")
-        if control.state is ControlState.CANCELLED:
-            raise CampaignError(f"{campaign!r} is cancelled: start it again if you want it")
+        if not self._under_way(campaign):
+            raise CampaignError(f"{campaign!r} is over: start it again if you want it")
         changes: dict[str, Any] = {"state": state}
         if waived is not None:
             changes["waived"] = waived
