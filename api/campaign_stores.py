@@ -23,7 +23,7 @@ from state.errors import StateError
 from state.profiles import RedisProfiles
 from state.progress import RedisProgress
 from state.redis_client import RedisClient
-from state.segments import RedisSegments
+from state.redis_segments import RedisSegments
 
 
 @dataclass(frozen=True)
