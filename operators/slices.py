@@ -29,7 +29,7 @@ def length_of(shards: int) -> int:
 def pieces(run_id: str, shards: int, start: int, end: int) -> Iterator[Piece]:
     """Give the parts of shards that lie from cursor `start` up to but not including `end`."""
     first = crc32(run_id.encode())
-    for index in range(start // PLACES, -(-end // PLACES)):
+    for index in range(start // PLACES, -(-end // PLACES) if start < end else 0):
         low = max(start - index * PLACES, 0)
         high = min(end - index * PLACES, PLACES)
         yield Piece((first + index) % shards, low, high)
