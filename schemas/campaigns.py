@@ -7,13 +7,12 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 from cronsim import CronSim, CronSimError
-from pydantic import AfterValidator, Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from schemas.content import Wire
-from schemas.decode import explain, faults
 from schemas.definitions import Definition
 from schemas.duration import WholeSeconds
-from schemas.events import Event
+from schemas.events import BadEventError, Event, decode_event
 from schemas.fields import ID_PATTERN, ClockTime, Name, Time, TimeZone
 from schemas.pipeline import Priority
 
@@ -165,9 +164,9 @@ class Campaign(Wire):
                  "tenant": self.tenant, "campaign_id": self.id}  # fmt: skip
         try:
             # From JSON, as its times and enumerations are read there.
-            return Event.model_validate_json(msgspec.json.encode(whole))
-        except ValidationError as error:
-            raise ValueError(f"message: {explain(faults(Event, error))}") from None
+            return decode_event(msgspec.json.encode(whole))
+        except BadEventError as error:
+            raise ValueError(f"message: {error}") from None
         except (TypeError, UnicodeEncodeError) as error:
             raise ValueError(f"message: use JSON values only ({error})") from None
 
