@@ -67,6 +67,9 @@ class UserRow(NamedTuple):
         if profile is None:
             return cls(tenant, user_id, "", "", [], [], {}, at_ms, at_ms, at_ms)
         opted_out = [*profile.opted_out_categories, *profile.opted_out_platforms]
+        # As a category, a type, or one of them on a channel: news, promo, news/fcm.
+        opted_out += ["/".join(filter(None, (one.type or one.category, one.platform)))
+                      for one in profile.choices if not one.allow]  # fmt: skip
         if profile.opted_out_all:
             opted_out.append("all")
         return cls(
