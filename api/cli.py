@@ -16,6 +16,7 @@ GROUPS = {
     "up": "Run everything on this machine.",
     "flows": "Run, list and draw the dataflows.",
     "events": "Send and check events.",
+    "dry-run": "Whom would this event reach?",
     "explain": "Why did this user (not) get this message?",
     "campaigns": "Define, start, steer and watch campaigns.",
     "dlq": "Look at, replay and drop dead letters.",
@@ -50,8 +51,12 @@ def groups() -> dict[str, str]:
     return {
         group: purpose
         for group, purpose in GROUPS.items()
-        if find_spec(f"api.cli_{group}") is not None
+        if find_spec(_module_of(group)) is not None
     }
+
+
+def _module_of(group: str) -> str:
+    return f"api.cli_{group.replace('-', '_')}"
 
 
 def overview() -> str:
@@ -78,7 +83,7 @@ def build() -> "App":
     # Help texts are plain: Markdown would double the time to start.
     app = App(name="clarion", help=SUMMARY, version=_version, help_format="plaintext")
     for group, purpose in groups().items():
-        app.command(f"api.cli_{group}:app", name=group, help=purpose)
+        app.command(f"{_module_of(group)}:app", name=group, help=purpose)
     return app
 
 

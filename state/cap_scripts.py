@@ -1,9 +1,9 @@
-"""The Lua of the caps. Both take ARGV[1] = msgpack of (now_ms, rules, checks, ...).
+"""The Lua of the caps. Both take ARGV[1] = msgpack of (now_ms, rules, checks, ..., peek).
 
 A rule is {how many names, ms to keep, {{name, limit, window_ms}, ...}}; checks alternate message
 id and rule; KEYS hold the records of each check's names, in turn. The answer per check is -1
-(admitted) or the index of the limit that is used up. Each redis.call costs about 1 us, so that is
-what these save on.
+(admitted) or the index of the limit that is used up. With peek nothing is written. Each redis.call
+costs about 1 us, so that is what these save on.
 """
 
 from state.redis_client import Script
@@ -14,7 +14,7 @@ EXACT = Script(
     "exact caps",
     """
 local call = redis.call
-local now, rules, checks = unpack(cmsgpack.unpack(ARGV[1]))
+local now, rules, checks, peek = unpack(cmsgpack.unpack(ARGV[1]))
 
 local function used_up(at, limits)
   for l = 1, #limits do
@@ -35,6 +35,12 @@ end
 local function ask(at, id, rule)
   local names, kept = rule[1], rule[2]
   local answer = used_up(at, rule[3])
+  if peek then
+    for n = at + 1, answer and at + names or at do
+      if call('ZSCORE', KEYS[n], id) then return -1 end
+    end
+    return answer or -1
+  end
   for n = at + 1, at + names do
     local key = KEYS[n]
     if answer then
@@ -64,7 +70,7 @@ IN_SUBWINDOWS = Script(
     "caps in sub-windows",
     """
 local call, floor = redis.call, math.floor
-local now, rules, checks, parts, recent = unpack(cmsgpack.unpack(ARGV[1]))
+local now, rules, checks, parts, recent, peek = unpack(cmsgpack.unpack(ARGV[1]))
 
 local function knows(ids, id)
   local found = string.find(ids, id, 1, true)
@@ -142,6 +148,7 @@ local function ask(at, id, rule)
     local limit = limits[l]
     if count(records[limit[1]], limit[3]) >= limit[2] then return l - 1 end
   end
+  if peek then return -1 end
   for l = 1, #limits do
     local name, window, is_new = limits[l][1], limits[l][3], true
     for o = 1, l - 1 do

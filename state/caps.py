@@ -76,6 +76,15 @@ class Caps(Protocol):
         """
         ...
 
+    def peek_many(
+        self, tenant: str, shards: int, checks: Sequence[CapCheck], now_ms: int
+    ) -> list[bool | int]:
+        """Answer each check as admit_many would if it came alone. Nothing at all is written.
+
+        Costs and raises as admit_many.
+        """
+        ...
+
 
 Limits = tuple[CapLimit | tuple[str, int, int], ...]
 
@@ -132,6 +141,17 @@ class RedisCaps:
         self, tenant: str, shards: int, checks: Sequence[CapCheck], now_ms: int
     ) -> list[bool | int]:
         """See Caps."""
+        return self._ask(tenant, shards, checks, now_ms, peek=False)
+
+    def peek_many(
+        self, tenant: str, shards: int, checks: Sequence[CapCheck], now_ms: int
+    ) -> list[bool | int]:
+        """See Caps."""
+        return self._ask(tenant, shards, checks, now_ms, peek=True)
+
+    def _ask(
+        self, tenant: str, shards: int, checks: Sequence[CapCheck], now_ms: int, *, peek: bool
+    ) -> list[bool | int]:
         tags = keys.shards_of([check.user_id for check in checks], shards)
         groups: list[list[int]] = []
         calls: list[Call] = []
@@ -144,12 +164,19 @@ class RedisCaps:
                 group = [chosen[n] for n in part]
                 asked = [(checks[i], keys.shard_tag(tenant, tags[i])) for i in group]
                 groups.append(group)
-                calls.append(_call(rules, asked, now_ms, exact=exact))
+                calls.append(_call(rules, asked, now_ms, exact=exact, peek=peek))
         answers: list[int] = spread(groups, self._client.call(calls), len(checks))
         return [True if answer < 0 else answer for answer in answers]
 
 
-def _call(rules: Rules, asked: Sequence[tuple[CapCheck, str]], now_ms: int, *, exact: bool) -> Call:
+def _call(
+    rules: Rules,
+    asked: Sequence[tuple[CapCheck, str]],
+    now_ms: int,
+    *,
+    exact: bool,
+    peek: bool,
+) -> Call:
     """Make one script call for checks, each with its shard's tag."""
     where: list[str] = []
     told: list[str | int] = []
@@ -158,8 +185,9 @@ def _call(rules: Rules, asked: Sequence[tuple[CapCheck, str]], now_ms: int, *, e
         where += [keys.cap_key(tag, check.user_id, name, exact=exact) for name in names]
         told += (check.message_id if exact else short_hash(check.message_id), rule)
     if exact:
-        return Call(EXACT, where, [_encode((now_ms, rules.sent, told))])
-    return Call(IN_SUBWINDOWS, where, [_encode((now_ms, rules.sent, told, SUBWINDOWS, RECENT))])
+        return Call(EXACT, where, [_encode((now_ms, rules.sent, told, peek))])
+    asked_for = (now_ms, rules.sent, told, SUBWINDOWS, RECENT, peek)
+    return Call(IN_SUBWINDOWS, where, [_encode(asked_for)])
 
 
 def short_hash(message_id: str) -> str:

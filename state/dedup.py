@@ -27,6 +27,13 @@ class Dedup(Protocol):
         """
         ...
 
+    def first_many(self, idempotency_keys: Sequence[tuple[str, str]]) -> list[str | None]:
+        """Give the coordinates under which each (tenant, key) is recorded, None for none.
+
+        Records nothing. O(keys); one round trip. Raises StateUnavailableError.
+        """
+        ...
+
 
 _SEEN = Script(
     "dedup",
@@ -69,6 +76,12 @@ class RedisDedup:
             for group in groups
         ]
         found = spread(groups, self._client.call(calls), len(where))
+        return [None if first is None else first.decode() for first in found]
+
+    def first_many(self, idempotency_keys: Sequence[tuple[str, str]]) -> list[str | None]:
+        """See Dedup."""
+        where = [keys.hashed_key(tenant, "d", key) for tenant, key in idempotency_keys]
+        found = self._client.get_all(where, [key[: -keys.DIGEST_BYTES] for key in where])
         return [None if first is None else first.decode() for first in found]
 
 

@@ -161,6 +161,10 @@ class MemoryDedup:
             found.append(None if first == own else first)
         return found
 
+    def first_many(self, idempotency_keys: Sequence[tuple[str, str]]) -> list[str | None]:
+        """See Dedup."""
+        return [self._stored.get((keys.checked_tenant(t), key)) for t, key in idempotency_keys]
+
 
 class MemoryLedger:
     """Marks in a dict; see Ledger."""

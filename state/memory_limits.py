@@ -84,17 +84,35 @@ class MemoryCaps:
             check_limits(check.limits, exact=check.exact)
         return [self._admit(tenant, check, now_ms) for check in checks]
 
+    def peek_many(
+        self, tenant: str, shards: int, checks: Sequence[CapCheck], now_ms: int
+    ) -> list[bool | int]:
+        """See Caps."""
+        keys.profile_keys(tenant, shards, [check.user_id for check in checks])
+        for check in checks:
+            check_limits(check.limits, exact=check.exact)
+        return [self._judge(tenant, check, now_ms) for check in checks]
+
     def _admit(self, tenant: str, check: CapCheck, now_ms: int) -> bool | int:
+        answer = self._judge(tenant, check, now_ms)
+        if answer is not True:
+            return answer
         records = {name: self._record(tenant, check, name) for name, _, _ in check.limits}
         if any(record.knows(check.message_id) for record in records.values()):
             for record in records.values():
                 record.again(check.message_id, now_ms)
+        else:
+            for name, record in records.items():
+                record.record(check.message_id, name, check.limits, now_ms)
+        return True
+
+    def _judge(self, tenant: str, check: CapCheck, now_ms: int) -> bool | int:
+        records = {name: self._record(tenant, check, name) for name, _, _ in check.limits}
+        if any(record.knows(check.message_id) for record in records.values()):
             return True
         for index, (name, limit, window_ms) in enumerate(check.limits):
             if records[name].count(window_ms, now_ms) >= limit:
                 return index
-        for name, record in records.items():
-            record.record(check.message_id, name, check.limits, now_ms)
         return True
 
     def _record(self, tenant: str, check: CapCheck, name: str) -> _Exact | _InSubwindows:
@@ -127,6 +145,10 @@ class MemoryDailyQuotas:
                 self._given[tenant, name] = (given, hour)
             out.append(given)
         return out
+
+    def used(self, tenant: str, day: str) -> int:
+        """See DailyQuotas."""
+        return self._used[tenant, day]
 
 
 class _Bucket(msgspec.Struct):

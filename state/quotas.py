@@ -30,6 +30,10 @@ class DailyQuotas(Protocol):
         """
         ...
 
+    def used(self, tenant: str, day: str) -> int:
+        """Give how much of the day's quota was taken. One round trip; changes nothing."""
+        ...
+
 
 _TAKE = Script(
     "daily quota",
@@ -77,6 +81,10 @@ class RedisDailyQuotas:
         args = [most, DAY_KEPT_MS, 2 * REMEMBERED_MS, *told]
         given: list[int] = self._client.call([Call(_TAKE, where, args)])[0]
         return given
+
+    def used(self, tenant: str, day: str) -> int:
+        """See DailyQuotas."""
+        return int(self._client.run("GET", quota_key(tenant, day)) or 0)
 
 
 def check_taking(most: int, asked: Sequence[tuple[str, int]]) -> None:
