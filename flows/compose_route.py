@@ -5,20 +5,11 @@ from concurrent.futures import ThreadPoolExecutor
 from flows import route, timers
 from flows.compose import Composer, Process
 from flows.kafka import KafkaSink
-from flows.route_steps import RoutePorts, route_steps
-from flows.template_view import templates_of
+from flows.route_ports import redis_ports
+from flows.route_steps import route_steps
 from flows.timer_source import TimerSource
 from flows.timer_wheel import release
 from schemas import topics
-from state.best_hours import RedisBestHours
-from state.caps import RedisCaps
-from state.dedup import RedisDedup
-from state.definitions import RedisDefinitions
-from state.profiles import RedisProfiles
-from state.progress import RedisProgress
-from state.quotas import RedisDailyQuotas
-from state.rates import Leases, RedisRates
-from state.redis_segments import RedisSegments
 
 CHUNKS_AT_ONCE = 4
 
@@ -34,18 +25,7 @@ def make_route(composer: Composer) -> Process:
     checkpoint = composer.transactional("route", lanes)
     redis = composer.redis
     counting = ThreadPoolExecutor(max_workers=1, thread_name_prefix="caps")
-    ports = RoutePorts(
-        dedup=RedisDedup(redis),
-        segments=RedisSegments(redis),
-        profiles=RedisProfiles(redis),
-        caps=RedisCaps(redis),
-        quotas=RedisDailyQuotas(redis),
-        leases=Leases(RedisRates(redis)),
-        controls=composer.controls,
-        progress=RedisProgress(redis),
-        best_hours=RedisBestHours(redis),
-        templates=templates_of(RedisDefinitions(redis), composer.tenants),
-    )
+    ports = redis_ports(redis, composer.tenants, composer.controls)
     steps = route_steps(
         ports,
         composer.tenants,

@@ -15,6 +15,7 @@ from api.dry_run_text import lines
 from flows.clock import wall_ms
 from flows.compose_rehearsal import live_rehearsal
 from flows.rehearsal import Reach
+from operators.quota import day_of
 from schemas.events import decode_event
 from schemas.outcomes import Reason, Status
 from schemas.pipeline import Delivery, Outcome, Platform
@@ -22,6 +23,7 @@ from schemas.settings import Settings, as_environment
 from schemas.stream import Record
 from schemas.topics import DELIVERIES, EVENTS, OUTCOMES
 from state.profiles import Device, Profile, QuietHours, RedisProfiles
+from state.quotas import RedisDailyQuotas
 from state.redis_client import RedisClient
 from state.redis_segments import RedisSegments
 
@@ -30,7 +32,7 @@ TENANT: dict[str, Any] = {
     "name": "acme",
     "shards": SHARDS,
     "categories": {"marketing": {"caps": [{"limit": 2, "window_s": "1d"}]}},
-    "quotas": {"daily": 50},
+    "quotas": {"daily": 5_000},
     "rates": {"per_second": 2},
     "holdout": {"percent": 20, "categories": ["marketing"]},
     "templates": {"hello": {"texts": {"en": {"title": "Hello {{ user.name }}"}}}},
@@ -162,7 +164,6 @@ def test_many_reasons_were_rehearsed(settings: Settings) -> None:
         Reason.QUIET_HOURS,
         Reason.HOLDOUT,
         Reason.FREQUENCY_CAP,
-        Reason.TENANT_QUOTA,
         Reason.DUPLICATE_TOKEN,
         Reason.RENDER_ERROR,
     }
@@ -172,6 +173,24 @@ def test_many_reasons_were_rehearsed(settings: Settings) -> None:
     text = "\n".join(lines(reach))
     assert "99 users looked at" in text
     assert "cap for this user was used up" in text
+
+
+def test_a_quota_gives_out_what_is_left(stores: Stores, settings: Settings) -> None:
+    """As many as a real run; which of them, the order of the parts decides, which none can know."""
+    used = RedisClient(stores.redis_url)
+    left, tenant = 20, {**TENANT}
+    day = day_of(wall_ms(), "UTC")
+    tenant["quotas"] = {"daily": RedisDailyQuotas(used).used("acme", day) + left}
+    used.close()
+    (stores._tenants / "acme.yaml").write_text(yaml.safe_dump(tenant))
+    raw = event("real")
+    reach = rehearsed(settings, raw)
+    told = {one.reason: one.decisions for one in reach.decided}
+    put(stores, raw)
+    Runner(settings, "route").run()
+    decided = [o for o in stores.decoded(OUTCOMES, Outcome) if o.message_id == "real"]
+    assert reach.reached == left
+    assert told[Reason.TENANT_QUOTA] == sum(o.reason is Reason.TENANT_QUOTA for o in decided) > 0
 
 
 def test_an_event_that_was_sent_is_a_duplicate(settings: Settings) -> None:

@@ -1,6 +1,6 @@
 """route's own steps in the order of its graph, run over batches without a broker."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -33,16 +33,9 @@ def on_the_wheel(timer: Timer) -> Record:
     return Record(TIMERS, timer.key, _pack(timer), 0)
 
 
-def route_parts(
-    stores: Stores,
-    tenants: Mapping[str, Tenant],
-    *,
-    chunk_users: int = 1_000,
-    source: Source[Batch] | None = None,
-    sink: Sink[Any] | None = None,
-) -> RouteParts:
-    """Make the steps as flows/compose_route.py does, with all that a process keeps in memory."""
-    ports = RoutePorts(
+def route_ports(stores: Stores, tenants: Collection[str] = ()) -> RoutePorts:
+    """Make route's ports as flows/route_ports.py does."""
+    return RoutePorts(
         dedup=stores.dedup,
         segments=stores.segments,
         profiles=stores.profiles,
@@ -54,6 +47,18 @@ def route_parts(
         best_hours=MemoryBestHours(),
         templates=Watched(stores.definitions, Kind.TEMPLATE, tenants, Shelf, refresh_s=0).of,
     )
+
+
+def route_parts(
+    stores: Stores,
+    tenants: Mapping[str, Tenant],
+    *,
+    chunk_users: int = 1_000,
+    source: Source[Batch] | None = None,
+    sink: Sink[Any] | None = None,
+) -> RouteParts:
+    """Make the steps as flows/compose_route.py does, with all that a process keeps in memory."""
+    ports = route_ports(stores, tenants)
     steps = route_steps(ports, tenants, submit=at_once, chunk_users=chunk_users)
     nothing: Any = None
     return RouteParts(
