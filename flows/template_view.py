@@ -8,5 +8,5 @@ from state.definitions import Definitions, Watched
 
 
 def templates_of(definitions: Definitions, tenants: Iterable[str]) -> Shelves:
-    """Give a tenant's templates by name, at most a moment old."""
-    return Watched(definitions, Kind.TEMPLATE, tenants, Shelf).of
+    """Give the view."""
+    return Watched(definitions, Kind.TEMPLATE, tenants, Shelf)

@@ -1,6 +1,7 @@
 """Which template, and which version of it, a message is made of."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from typing import Protocol
 
 from msgspec.structs import replace
 from pydantic import ValidationError
@@ -46,17 +47,25 @@ class Shelf:
         return self._book
 
 
-Shelves = Callable[[str], Mapping[str, Shelf]]
-"""A tenant's templates by name, as they are now."""
+class Shelves(Protocol):
+    """Tenants' templates, from a view that is at most a moment old."""
+
+    def of(self, tenant: str) -> Mapping[str, Shelf]:
+        """Give a tenant's by name."""
+        ...
+
+    def refresh(self) -> None:
+        """Look at once whether something has changed. One round trip."""
+        ...
 
 
 class FindTemplate:
     """Finds templates, first among those that people have published, then in the tenant's file.
 
-    shelves: those of a tenant, from a view that is at most a moment old.
+    shelves: what people have published; without it, nothing.
     """
 
-    def __init__(self, shelves: Shelves = lambda _tenant: {}) -> None:
+    def __init__(self, shelves: Shelves | None = None) -> None:
         self._shelves = shelves
         self._plans: dict[tuple[str, str, int], tuple[Template, Plan]] = {}
 
@@ -93,6 +102,10 @@ class FindTemplate:
         notice, tenant = draft.notice, draft.tenant
         version = notice.template_version or self._version(tenant, notice.template, {})
         found = self._template(tenant, notice.template, version)
+        if found is None and notice.template_pinned and self._shelves is not None:
+            # Who pinned it may have seen it a moment before this view does.
+            self._shelves.refresh()
+            found = self._template(tenant, notice.template, version)
         if found is None and notice.template_pinned:
             # It was removed while the message was under way: better other words than none.
             version = self._version(tenant, notice.template, {})
@@ -103,16 +116,19 @@ class FindTemplate:
         """Give the version in use, 0 when there is no such template."""
         if name in known:
             return known[name]
-        shelf = self._shelves(tenant.name).get(name)
+        shelf = self._shelf(tenant, name)
         if shelf is not None and shelf.published is not None:
             return shelf.published
         found = tenant.template(name)
         return 0 if found is None else found.version
 
     def _template(self, tenant: Tenant, name: str, version: int) -> Template | None:
-        shelf = self._shelves(tenant.name).get(name)
+        shelf = self._shelf(tenant, name)
         found = shelf.template(version) if shelf is not None else None
         return found or (tenant.template(name, version) if version else None)
+
+    def _shelf(self, tenant: Tenant, name: str) -> Shelf | None:
+        return None if self._shelves is None else self._shelves.of(tenant.name).get(name)
 
     def _ready(self, tenant: Tenant, name: str, template: Template) -> Plan:
         """Make a version ready once, unless another one has taken its number."""

@@ -45,7 +45,7 @@ def route_ports(stores: Stores, tenants: Collection[str] = ()) -> RoutePorts:
         controls=Watched(stores.definitions, Kind.CONTROL, tenants, control_of, refresh_s=0),
         progress=MemoryProgress(),
         best_hours=MemoryBestHours(),
-        templates=Watched(stores.definitions, Kind.TEMPLATE, tenants, Shelf, refresh_s=0).of,
+        templates=Watched(stores.definitions, Kind.TEMPLATE, tenants, Shelf, refresh_s=0),
     )
 
 

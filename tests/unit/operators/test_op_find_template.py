@@ -43,12 +43,15 @@ class World:
     """What is published, which a test may change; one decode that sees it."""
 
     def __init__(self, **books: TemplateBook) -> None:
-        self.books = books
+        self.books = self.seen = books
         self.tenant: Tenant = tenant(templates=IN_FILE)
-        self.decode = Decode({"acme": self.tenant}, templates=FindTemplate(self.shelves))
+        self.decode = Decode({"acme": self.tenant}, templates=FindTemplate(self))
 
-    def shelves(self, _tenant: str) -> Mapping[str, Shelf]:
-        return {name: shelf(one) for name, one in self.books.items()}
+    def of(self, _tenant: str) -> Mapping[str, Shelf]:
+        return {name: shelf(one) for name, one in self.seen.items()}
+
+    def refresh(self) -> None:
+        self.seen = self.books
 
     def draft(self, name: str = "t", **more: Any) -> Draft:
         raw = event(content=None, template={"name": name, **more})
@@ -58,7 +61,7 @@ class World:
 
     def chunk(self, draft: Draft) -> Draft:
         """Give what another process makes of a chunk of this draft."""
-        fresh = Decode({"acme": self.tenant}, templates=FindTemplate(self.shelves))
+        fresh = Decode({"acme": self.tenant}, templates=FindTemplate(self))
         chunk = msgspec.msgpack.encode(((draft.as_bytes()), ("u1",)))
         (work,), _ = fresh(messages("chunks.normal", chunk), NOW_MS)
         assert isinstance(work.draft, Draft)
@@ -87,6 +90,16 @@ def test_a_message_under_way_keeps_its_version() -> None:
     assert title(world.draft()) == "b"
     world.books["t"] = rolled_back(world.books["t"], None, AT)
     assert title(world.draft()) == "a"
+
+
+def test_a_version_that_this_process_has_not_seen_yet_is_looked_up() -> None:
+    """A campaign never mixes versions, however soon its chunks come."""
+    world = World(t=book("a"))
+    world.seen = dict(world.books)
+    draft = World(t=book("a", "b")).draft()
+    world.books["t"] = book("a", "b")
+    assert title(world.draft()) == "a"
+    assert title(world.chunk(draft)) == "b"
 
 
 def test_a_version_asked_for_is_that_version() -> None:
@@ -141,8 +154,7 @@ def test_a_body_that_cannot_be_read_is_as_good_as_none() -> None:
     """Messages that name it are refused, and others go on."""
     world = World()
     bad = Shelf(Definition(Kind.TEMPLATE, "acme", "t", 1, b'{"editions": 5}', 0))
-    finder = FindTemplate(lambda _tenant: {"t": bad})
-    world.decode = Decode({"acme": world.tenant}, templates=finder)
+    world.of = lambda _tenant: {"t": bad}  # type: ignore[method-assign]
     assert world.draft().plan is None
     assert title(world.draft("file")) == "file"
 
