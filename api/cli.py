@@ -19,6 +19,7 @@ GROUPS = {
     "dry-run": "Whom would this event reach?",
     "explain": "Why did this user (not) get this message?",
     "campaigns": "Define, start, steer and watch campaigns.",
+    "templates": "Write, check and publish templates.",
     "dlq": "Look at, replay and drop dead letters.",
     "tokens": "See and end frozen pruning of dead tokens.",
     "registry": "Restore users and devices in Redis.",

@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 import msgspec
 
 from operators.find_template import FindTemplate
-from operators.formats import PLAIN, Setting, locale_of, zone_of
+from operators.formats import PLAIN, Setting, zone_of
+from operators.formats import locale_of as cldr_locale
 from operators.locales import choose_locale
 from operators.platform_parts import Filled, PartWriter, shaped
 from operators.template_plan import Needs, Plan, reads_as
@@ -60,7 +61,7 @@ class Renderer:
         wanted = device.locale or profile.locale or self._tenant_locale
         locale = self._locales.get(wanted)
         if locale is None:
-            locale = self._locales[wanted] = self._locale(wanted)
+            locale = self._locales[wanted] = self.locale_of(wanted)
         content = self.draft.rendered.get((locale, device.platform))
         if content is not None:
             return content
@@ -80,7 +81,8 @@ class Renderer:
             return ""
         return f"{self._plan.template.truncated} truncated" if self._plan else ""
 
-    def _locale(self, wanted: str) -> str:
+    def locale_of(self, wanted: str) -> str:
+        """Give the locale of the texts for a reader, "" for the event's own default."""
         if self._plan is not None:
             return self._plan.locale(wanted)
         return choose_locale(wanted, self.draft.notice.texts, "")
@@ -107,7 +109,7 @@ class Renderer:
     def _setting(self, needs: Needs, reader: "_Reader") -> Setting:
         if not needs.localized:
             return PLAIN
-        locale = locale_of(reads_as(reader.wanted, reader.locale)) or PLAIN.locale
+        locale = cldr_locale(reads_as(reader.wanted, reader.locale)) or PLAIN.locale
         tenant_zone = zone_of(self.draft.tenant.time_zone) or PLAIN.zone
         return Setting(locale, zone_of(reader.profile.time_zone) or tenant_zone)
 

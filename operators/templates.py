@@ -111,6 +111,8 @@ def _length(left: Any, right: Any) -> int:
 
 
 _fence = _Fence()
+GLOBALS = frozenset(_fence.globals)
+"""What every template may use beside its variables, such as range."""
 
 
 class CompiledText:

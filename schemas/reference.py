@@ -12,6 +12,7 @@ from schemas.settings import Settings, group_of, variable
 from schemas.template import (
     ApnsPart,
     FcmPart,
+    LintRules,
     LiveActivity,
     Template,
     TemplateText,
@@ -73,6 +74,7 @@ _TENANT_PARTS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("quotas", Quotas),
     ("retry", RetryPolicy),
     ("hygiene", TokenHygiene),
+    ("lint", LintRules),
     ("templates", Template),
     ("templates: texts", TemplateText),
     ("templates: apns", ApnsPart),

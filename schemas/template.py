@@ -144,6 +144,12 @@ class WebPushPart(Wire):
         return self
 
 
+class LintRules(Wire):
+    """How strict publishing is. personal_data: e-mail, phone and card numbers in visible texts."""
+
+    personal_data: Literal["off", "warning", "error"] = "warning"
+
+
 class Template(Wire):
     """One version of a template: Jinja texts by locale, filled from the event's variables.
 

@@ -21,7 +21,7 @@ from schemas.policy import (
     RegionRate,
 )
 from schemas.registry import QuietWindows
-from schemas.template import Template
+from schemas.template import LintRules, Template
 
 __all__ = [
     "ApnsApp",
@@ -116,6 +116,7 @@ class Tenant(Wire):
     caps: Annotated[tuple[CapGroup, ...], Field(max_length=20)] = ()
     retry: RetryPolicy = RetryPolicy()
     hygiene: TokenHygiene = TokenHygiene()
+    lint: LintRules = LintRules()
     templates: dict[Name, Versions] = Field(default_factory=dict, max_length=1_000)
     flags: dict[Name, Flag] = Field(default_factory=dict, max_length=200)
 
