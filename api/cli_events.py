@@ -76,6 +76,33 @@ def produce(
         print(_produce_checked(event, bootstrap))  # noqa: T201 - a command's output
 
 
+@app.command
+def cancel(
+    message: Annotated[str, Parameter(help="the event's id")],
+    *,
+    tenant: str,
+) -> None:
+    """Retract a message: what of it has not left for a provider stops, within a second."""
+    from time import time_ns  # noqa: PLC0415 - what --help need not wait for
+
+    from api.publishing import DefinitionWriter, Publisher  # noqa: PLC0415 - as above
+    from api.recalls import RecallError, cancel_message  # noqa: PLC0415 - as above
+    from api.tenant_stores import tenant_stores  # noqa: PLC0415 - as above
+
+    with tenant_stores(tenant, RecallError) as stores:
+        cancel_message(
+            tenant,
+            message,
+            definitions=stores.definitions,
+            writer=DefinitionWriter(
+                Publisher(stores.settings.kafka.client_options()), stores.definitions
+            ),
+            now_ms=time_ns() // 1_000_000,
+            by="clarion events cancel",
+        )
+    print(f"{message}: cancelled, within a second everywhere")  # noqa: T201 - a command's output
+
+
 def _post(event: dict[str, Any], api: str) -> str:
     import httpx  # noqa: PLC0415 - what --help need not wait for
 

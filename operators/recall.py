@@ -8,6 +8,7 @@ from schemas.campaigns import Control, ControlState, start_of
 from schemas.outcomes import Reason, Status
 from schemas.pipeline import Delivery
 
+MESSAGE_PREFIX = "message:"
 LOOK_AGAIN_MS = 10_000
 """How often what a pause holds back is looked at."""
 
@@ -27,7 +28,7 @@ def campaign_control(campaign: str) -> str:
 
 def message_control(message_id: str) -> str:
     """Name the control of a message."""
-    return f"message:{message_id}"
+    return f"{MESSAGE_PREFIX}{message_id}"
 
 
 def state_of(controls: Mapping[str, Control], campaign: str, message_id: str) -> ControlState:

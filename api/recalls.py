@@ -1,0 +1,43 @@
+"""Taking a message back."""
+
+from api.publishing import DefinitionWriter
+from operators.recall import MESSAGE_PREFIX, message_control
+from schemas.campaigns import Control, ControlState
+from schemas.definitions import MAX_PER_KIND, Kind
+from state.definitions import Definitions
+
+KEPT_MS = 30 * 86_400_000
+"""Longer than any message lives."""
+SWEPT_AT_ONCE = 100
+
+
+class RecallError(Exception):
+    """Too many messages are taken back already; the message says so."""
+
+
+def cancel_message(
+    tenant: str,
+    message_id: str,
+    *,
+    definitions: Definitions,
+    writer: DefinitionWriter,
+    now_ms: int,
+    by: str = "",
+) -> None:
+    """Retract what of a message has not left for a provider; seen everywhere within a second.
+
+    Recalls older than any message are swept on the way.
+    Raises RecallError, PublishError, StateError.
+    """
+    known = definitions.all(Kind.CONTROL, tenant)
+    old = [
+        name
+        for name, one in known.items()
+        if name.startswith(MESSAGE_PREFIX) and one.at_ms < now_ms - KEPT_MS
+    ]
+    if len(known) - len(old) >= MAX_PER_KIND:
+        raise RecallError(f"{MAX_PER_KIND} messages and campaigns are stopped already")
+    body = Control(state=ControlState.CANCELLED, by=by).model_dump(mode="json")
+    writer.put(Kind.CONTROL, tenant, message_control(message_id), body)
+    for name in old[:SWEPT_AT_ONCE]:
+        writer.remove(Kind.CONTROL, tenant, name)
