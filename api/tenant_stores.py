@@ -55,6 +55,7 @@ def tenant_stores(tenant: str, *errors: type[Exception]) -> Iterator[TenantStore
         raise CommandError(str(error)) from error
     if tenant not in tenants:
         raise CommandError(f"tenant: there is no {tenant!r}, use one of {', '.join(tenants)}")
+    mendable = (PublishError, ConflictError, StateError, *errors)
     redis = settings.redis
     client = RedisClient(
         redis.url,
@@ -64,7 +65,7 @@ def tenant_stores(tenant: str, *errors: type[Exception]) -> Iterator[TenantStore
     )
     try:
         yield TenantStores(settings, tenants[tenant], client)
-    except (PublishError, ConflictError, StateError, *errors) as error:
+    except mendable as error:
         raise CommandError(str(error)) from error
     except (ClickHouseError, HTTPError) as error:
         raise CommandError(f"clickhouse: {' '.join(str(error).split())}") from error
