@@ -55,7 +55,7 @@ def tenant_stores(tenant: str, *errors: type[Exception]) -> Iterator[TenantStore
         raise CommandError(str(error)) from error
     if tenant not in tenants:
         raise CommandError(f"tenant: there is no {tenant!r}, use one of {', '.join(tenants)}")
-    mendable = (PublishError, ConflictError, StateError, *errors)
+    mendable: tuple[type[Exception], ...] = (PublishError, ConflictError, StateError, *errors)
     redis = settings.redis
     client = RedisClient(
         redis.url,
