@@ -48,6 +48,47 @@ def upload(
 
 
 @app.command
+def define(
+    name: str,
+    file: Annotated[Path | None, Parameter(help="YAML or JSON with rule, behaviour or sql")] = None,
+    *,
+    tenant: TenantOption,
+    rule: Annotated[str | None, Parameter(help="instead of a file: a rule as JSON")] = None,
+    behaviour: Annotated[str | None, Parameter(help="or a behaviour as JSON")] = None,
+    sql: Annotated[str | None, Parameter(help="or a query that gives user_id")] = None,
+    every: Annotated[str | None, Parameter(help="how often to look again, such as 15m")] = None,
+    wait: Annotated[float, Parameter(help="seconds to wait until it is built; 0 does not")] = 60.0,
+) -> None:
+    """Define a segment by a rule or a query, or define it anew; print how many users it has.
+
+    A rule's members follow their profiles by themselves; queries are run again every so often.
+    """
+    from api.segment_define import define as run  # noqa: PLC0415 - what --help need not wait for
+    from api.segment_stores import opened, own_name  # noqa: PLC0415 - as above
+
+    said = {"rule": rule, "behaviour": behaviour, "sql": sql, "every": every}
+    with opened(tenant) as stores:
+        run(stores, own_name(name), file, said, wait)
+
+
+@app.command
+def refresh(
+    name: str | None = None,
+    *,
+    tenant: TenantOption,
+    due: Annotated[bool, Parameter(help="all that are due, instead of one")] = False,
+) -> None:
+    """Build a rule or query now, in this process; the registry flow does it by itself, too."""
+    from api.segment_define import refresh as run  # noqa: PLC0415 - what --help need not wait for
+    from api.segment_stores import opened  # noqa: PLC0415 - as above
+
+    if (name is None) is not due:
+        raise CommandError("name: give one segment, or --due")
+    with opened(tenant) as stores:
+        run(stores, name)
+
+
+@app.command
 def ls(*, tenant: TenantOption, json: JsonFlag = False) -> None:
     """List the segments: what they are made of, how many are in them, since when."""
     from api.segment_stores import opened  # noqa: PLC0415 - what --help need not wait for

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from api.cli import CommandError
+from api.segment_define import remove
 from api.segment_files import BadColumnError, Format, format_of, read_ids
 from api.segment_stores import Stores, wait_until
 from flows.list_upload import ListUpload, UploadError
@@ -131,6 +132,8 @@ def take_down(stores: Stores, name: str, wait_s: float) -> None:
             raise CommandError(f"name: {name!r} comes from users' own records, change those")
         if counting is None:
             raise CommandError(f"name: there is no segment {name!r}; see clarion segments ls")
+    if defined is not None:
+        remove(stores, name)
     kafka = stores.settings.kafka.client_options()
     try:
         with ListUpload(kafka, tenant=tenant, segment=name, upload="") as to:

@@ -8,6 +8,7 @@ import msgspec
 from api.cli import CommandError
 from api.segment_stores import Stores
 from schemas.definitions import Kind
+from state.segment_work import RedisSegmentWork
 
 RECORDS = "records"
 """The kind of a segment that users' own records make."""
@@ -60,6 +61,14 @@ def details(stores: Stores, name: str) -> dict[str, Any]:
         found["uploads"] = uploads
     if defined is not None:
         found |= {"version": defined.version, "definition": msgspec.Raw(defined.body)}
+        note = RedisSegmentWork(stores.client).notes(tenant).get(name)
+        if note is not None:
+            found["last_build"] = {
+                "version": note.version,
+                "at": _time(note.at_ms),
+                "took_s": note.took_ms / 1_000,
+                "error": note.error,
+            }
     return found
 
 

@@ -205,11 +205,14 @@ def build_process(
 
         make = {"route": parts.make_route, "timers": parts.make_timers}[name]
         return make(composer)
-    if name in {"outcomes", "registry"}:
-        from flows import compose_stores as stores  # noqa: PLC0415 - see the module's docstring
+    if name == "outcomes":
+        from flows.compose_stores import make_outcomes  # noqa: PLC0415 - see the module's docstring
 
-        make = {"outcomes": stores.make_outcomes, "registry": stores.make_registry}[name]
-        return make(composer)
+        return make_outcomes(composer)
+    if name == "registry":
+        from flows.compose_registry import make_registry  # noqa: PLC0415 - as above
+
+        return make_registry(composer)
     if name == "campaigns":
         from flows.compose_campaigns import make_campaigns  # noqa: PLC0415 - see the module's docstring
 

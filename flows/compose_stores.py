@@ -1,27 +1,18 @@
-"""Composes outcomes and registry, the flows into the stores."""
+"""Composes outcomes, the flow into ClickHouse, and what it shares with registry."""
 
 from datetime import timedelta
 from urllib.parse import urlsplit
 
-from flows import outcomes, registry
+from flows import outcomes
 from flows.checkpoint import Checkpoint, KafkaFlush
-from flows.clickhouse_commit import OutcomeRows, RegistryRows
+from flows.clickhouse_commit import OutcomeRows
 from flows.compose import Composer, Process
 from flows.kafka import KafkaSink
-from operators.define import Define
 from operators.feedback import outcome_rows
-from operators.profile_writer import WriteProfiles
-from operators.registration import decode_registrations
-from operators.segment_lists import WriteLists
 from schemas import topics
 from schemas.settings import Settings
 from sinks.clickhouse import ClickHousePing, ClickHouseSettings, ClickHouseWriter, connect
 from sinks.clickhouse_once import ExactlyOnceWriter
-from state.definitions import RedisDefinitions
-from state.profiles import RedisProfiles
-from state.redis_segments import RedisSegments
-from state.tokens import RedisTokens
-from state.uploads import RedisUploads
 
 OUTCOMES_EPOCH = timedelta(milliseconds=500)  # ClickHouse likes large inserts
 
@@ -49,43 +40,6 @@ def make_outcomes(composer: Composer) -> Process:
     if composer.settings.flow.epoch_ms is None:
         process.epoch = OUTCOMES_EPOCH
     process.close += [rows.close, writer.close]
-    return process
-
-
-def make_registry(composer: Composer) -> Process:
-    """Make the flow from registrations to profiles."""
-    names = [
-        topics.DEVICES,
-        topics.USERS,
-        topics.PREFERENCES,
-        topics.TOKEN_DEATHS,
-        topics.DEFINITIONS,
-        topics.SEGMENTS,
-    ]
-    lanes = composer.one_lane("registry", names)
-    writer = make_writer(composer)
-    flush = KafkaFlush(lanes, composer.kafka(), patience=composer.patience)
-    committer = RegistryRows(writer, flush)
-    checkpoint = Checkpoint("registry", lanes, committer)
-    redis = composer.redis
-    parts = registry.RegistryParts(
-        source=composer.source(checkpoint),
-        decode=decode_registrations,
-        definitions=Define(RedisDefinitions(redis)),
-        lists=WriteLists(
-            composer.tenants, segments=RedisSegments(redis), uploads=RedisUploads(redis)
-        ),
-        profiles=WriteProfiles(
-            composer.tenants,
-            profiles=RedisProfiles(redis),
-            tokens=RedisTokens(redis),
-            segments=RedisSegments(redis),
-        ),
-        encode=composer.encode("registry", topics.DEAD_REGISTRY),
-        sink=KafkaSink(checkpoint),
-    )
-    process = composer.process("registry", registry.build(parts), checkpoint)
-    process.close.append(writer.close)
     return process
 
 

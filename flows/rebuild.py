@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from flows.compose import Composer
+from flows.compose_segments import watched_segments
 from flows.registry_log import Part, RegistryLog
 from operators.define import Define
 from operators.profile_writer import WriteProfiles
@@ -222,6 +223,8 @@ def rebuild(settings: Settings, *, batch: int = BATCH) -> Iterator[Progress]:
         profiles=profiles,
         tokens=RedisTokens(composer.redis),
         segments=RedisSegments(composer.redis),
+        rules=watched_segments(composer),
+        now_ms=composer.now_ms,
     )
     define = Define(RedisDefinitions(composer.redis))
     write_lists = WriteLists(

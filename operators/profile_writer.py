@@ -1,7 +1,7 @@
 """Changes into the shared state: profiles, token owners, segments."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from operators.registration import (
@@ -13,7 +13,10 @@ from operators.registration import (
     with_change,
 )
 from operators.registry_rows import DeviceRow, UserRow
+from operators.segment_rules import LiveSegment, edit_of
+from schemas.registry import GROUP_PREFIX, TOPIC_PREFIX
 from schemas.tenant import Tenant, shards_of
+from state.definitions import Watched
 from state.errors import StateConflictError
 from state.profiles import MAX_ATTEMPTS, Device, Profile, Profiles
 from state.segments import EVERYONE, Segments
@@ -31,6 +34,8 @@ class WriteProfiles:
 
     Each write is idempotent: a replayed batch leaves the same state. A token that registers
     under a new user leaves the old one; of two claims the later registration wins.
+
+    rules: the tenants' segments by rule, if any are to be kept. now_ms: for rules on ages.
     """
 
     def __init__(
@@ -40,11 +45,15 @@ class WriteProfiles:
         profiles: Profiles,
         tokens: Tokens,
         segments: Segments,
+        rules: Watched[LiveSegment] | None = None,
+        now_ms: Callable[[], int] = lambda: 0,
     ) -> None:
         self._tenants = tenants
         self._profiles = profiles
         self._tokens = tokens
         self._segments = segments
+        self._rules = rules
+        self._now_ms = now_ms
 
     def __call__(self, changes: list[Change]) -> list[Any]:
         """Write a batch, in a handful of round trips per tenant."""
@@ -136,6 +145,7 @@ class WriteProfiles:
             for segment, joining in _by_segment(now).items():
                 self._segments.add(tenant, shards, segment, joining)
             self._leave(tenant, shards, {user: were[user] - now[user] for user in users})
+            self._judge(tenant, shards, found)
             again = self._profiles.get_many(tenant, shards, users)
             changed = {
                 user: profile
@@ -147,6 +157,24 @@ class WriteProfiles:
             were = {user: were[user] | now[user] for user in changed}
             found, users = changed, list(changed)
         raise StateConflictError(f"{len(users)} profiles of tenant {tenant!r} kept changing")
+
+    def _judge(self, tenant: str, shards: int, profiles: Mapping[str, Profile | None]) -> None:
+        """Put users into the rule segments that mean them, and out of the others.
+
+        The rules are read after the profiles were written, and `everyone` has the users: whoever
+        builds a rule that was not there yet finds these profiles as they are now.
+        """
+        if self._rules is None:
+            return
+        self._rules.refresh()
+        now_ms = self._now_ms()
+        edits = [
+            edit_of(rule, rule.matches, profiles, now_ms)
+            for rule in self._rules.of(tenant).values()
+            if rule.matches is not None
+        ]
+        if edits:
+            self._segments.edit(tenant, shards, edits)
 
     def _confirm_tokens(
         self,
@@ -241,7 +269,15 @@ def _folded(
 
 
 def _segments_of(profile: Profile | None) -> set[str]:
-    return set() if profile is None else {*profile.segments, EVERYONE}
+    """Give the segments that a profile names itself, also by its topics and device groups."""
+    if profile is None:
+        return set()
+    return {
+        EVERYONE,
+        *profile.segments,
+        *(f"{TOPIC_PREFIX}{name}" for name in profile.topics),
+        *(f"{GROUP_PREFIX}{name}" for device in profile.devices for name in device.groups),
+    }
 
 
 def _has(profile: Profile | None, device_id: str, token: str) -> bool:

@@ -145,6 +145,9 @@ def _device(message: Message) -> Change:
         locale=said.locale or "",
         p256dh=said.p256dh or "",
         auth=said.auth or "",
+        app_version=said.app_version,
+        os_version=said.os_version,
+        groups=said.groups,
     )
     return Registration(said.tenant, said.user_id, device, said.app_version)
 
@@ -258,6 +261,7 @@ def _change_user(profile: Profile | None, change: UserChange) -> Profile | None:
         country=said.country or "",
         attributes=said.attributes,
         segments=said.segments,
+        registered_at_ms=epoch_ms(said.registered_at),
         updated_at_ms=change.at_ms,
     )
 
@@ -288,6 +292,7 @@ def _change_preferences(profile: Profile | None, change: PreferenceChange) -> Pr
             for one in said.choices
         ),
         muted_until_ms=epoch_ms(said.muted_until),
+        topics=tuple(dict.fromkeys(said.topics)),
         preferences_at_ms=change.at_ms,
     )
 

@@ -102,10 +102,15 @@ class WriteLists:
     def _part(self, part: ListPart) -> None:
         tenant, segment = part.tenant, part.segment
         shards = shards_of(self._tenants, tenant)
-        self._uploads.note(tenant, segment, {part.upload: part.number + 1})
         if part.mode == "replace":
             self._segments.stage(tenant, shards, segment, part.upload, part.users)
-            return
+        else:
+            self._change(part, shards)
+        # Last: whoever waits for the upload looks at this.
+        self._uploads.note(tenant, segment, {part.upload: part.number + 1})
+
+    def _change(self, part: ListPart, shards: int) -> None:
+        tenant, segment = part.tenant, part.segment
         counting = self._segments.generations(tenant, [segment]).get(segment)
         if counting is None or counting.generation != part.base:
             return  # replaced since: nobody reads what it was added to

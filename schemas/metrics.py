@@ -66,6 +66,15 @@ CAMPAIGNS_STOPPED = Counter(
     "Campaigns that stopped themselves because a gate of their ramp did not hold",
     ["tenant"],
 )
+SEGMENT_BUILDS = Counter(
+    "clarion_segment_builds_total", "Segments built from rules and queries", ["kind", "result"]
+)
+SEGMENT_BUILD_SECONDS = Histogram(
+    "clarion_segment_build_seconds",
+    "Time to build a segment, or all rules of a tenant that were due, in seconds",
+    ["kind"],
+    buckets=LATENCY_BUCKETS_S,
+)
 TIMERS_WAITING = Gauge("clarion_timers_waiting", "Timers in memory, of the open slots")
 CLICKHOUSE_ROWS = Counter("clarion_clickhouse_rows_total", "Rows inserted", ["table"])
 PRUNING_FROZEN = Gauge(

@@ -34,6 +34,13 @@ EVERYONE = "everyone"
 SegmentName = Annotated[
     str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_.][A-Za-z0-9_.-]*$")
 ]
+TopicName = Annotated[
+    str, Field(min_length=1, max_length=58, pattern=r"^[A-Za-z0-9_.][A-Za-z0-9_.-]*$")
+]
+"""Also of a device group; in expressions it stands behind `topic.` or `group.`."""
+TOPIC_PREFIX, GROUP_PREFIX = "topic.", "group."
+MAX_TOPICS = 200
+MAX_GROUPS = 50
 _BASE64URL_PATTERN = r"^[A-Za-z0-9_-]+={0,2}$"
 _Base64Url = Annotated[str, Field(max_length=100, pattern=_BASE64URL_PATTERN)]
 
@@ -44,6 +51,7 @@ class DeviceRegistration(Wire):
     platform webpush: token is the subscription's endpoint URL, p256dh and auth are its keys
     (W3C Push API, getKey). environment: of an APNs token. registered_at: when the app got or
     confirmed the token; a provider's report that it died earlier than that is ignored.
+    groups: device groups, such as `tv`, to send to these devices only.
     """
 
     schema_version: Literal[1] = 1
@@ -59,6 +67,7 @@ class DeviceRegistration(Wire):
     locale: Locale | None = None
     app_version: Annotated[str, Field(max_length=64)] = ""
     os_version: Annotated[str, Field(max_length=64)] = ""
+    groups: Annotated[tuple[TopicName, ...], Field(max_length=MAX_GROUPS)] = ()
     registered_at: Time
 
     @model_validator(mode="after")
@@ -79,7 +88,8 @@ class UserProfile(Wire):
     """What is known about a user.
 
     locale: for texts, when a device has none. time_zone: IANA name, for quiet hours and local
-    delivery. segments: the static segments that the user is in. attributes: for templates.
+    delivery. segments: the segments that the user is in. attributes: for templates and rules.
+    registered_at: when the user signed up.
     """
 
     schema_version: Literal[1] = 1
@@ -92,6 +102,7 @@ class UserProfile(Wire):
     segments: Annotated[
         tuple[SegmentName, ...], Field(max_length=MAX_SEGMENTS_PER_USER, fail_fast=True)
     ] = ()
+    registered_at: Time | None = None
     updated_at: Time
 
     @model_validator(mode="after")
@@ -156,7 +167,7 @@ class UserPreferences(Wire):
     opt_out_all: nothing at all. opted_out_channels: platforms that stay silent, whatever else is
     said. muted_until: nothing but critical messages before this time. opted_out_categories: short
     for choices that refuse a category. choices: see Choice; where none fits, the tenant's category
-    decides. quiet_hours: one window or several.
+    decides. quiet_hours: one window or several. topics: that the user subscribed to.
     """
 
     schema_version: Literal[1] = 1
@@ -168,6 +179,7 @@ class UserPreferences(Wire):
     muted_until: Time | None = None
     choices: Annotated[tuple[Choice, ...], Field(max_length=MAX_CHOICES, fail_fast=True)] = ()
     quiet_hours: QuietWindows = ()
+    topics: Annotated[tuple[TopicName, ...], Field(max_length=MAX_TOPICS, fail_fast=True)] = ()
     updated_at: Time
 
     @model_validator(mode="after")

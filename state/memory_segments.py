@@ -1,6 +1,6 @@
 """Segments in memory; see state/memory.py."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import msgspec
 
@@ -78,6 +78,11 @@ class MemorySegments:
         )
         self._names.add((tenant, segment))
         return True
+
+    def walk(self, tenant: str, shard: int, segment: str, *, step: int) -> Iterator[list[str]]:
+        """See Segments."""
+        found = sorted(self._set(tenant, shard, segment, ""))
+        yield from (found[at : at + step] for at in range(0, len(found), step))
 
     def drop(self, tenant: str, shards: int, segment: str, generation: str) -> None:
         """See Segments."""

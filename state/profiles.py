@@ -18,6 +18,7 @@ class Device(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One installation of one app. token: as in Delivery. environment: of an APNs token.
 
     p256dh, auth: the keys of a Web Push subscription. locale: empty means the user's.
+    groups: names of the device groups that it is in.
     """
 
     device_id: str
@@ -29,6 +30,9 @@ class Device(msgspec.Struct, frozen=True, array_like=True, gc=False):
     locale: str = ""
     p256dh: str = ""
     auth: str = ""
+    app_version: str = ""
+    os_version: str = ""
+    groups: tuple[str, ...] = ()
 
 
 class QuietHours(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -59,7 +63,8 @@ class Profile(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
     version: set by update_many, 1 at first, one more with every change.
     time_zone: IANA name or empty. country: ISO 3166-1 alpha-2 or empty.
-    segments: the static segments that the user's record names.
+    segments: the segments that the user's record names. topics: those the user subscribed to.
+    registered_at_ms: when the user signed up, as the record says, or 0.
     quiet_hours, more_quiet_hours: the first window and the others. muted_until_ms: 0 is not muted.
     updated_at_ms: the newest change taken over; preferences_at_ms: the newest of preferences.
     """
@@ -81,6 +86,8 @@ class Profile(msgspec.Struct, frozen=True, array_like=True, gc=False):
     more_quiet_hours: tuple[QuietHours, ...] = ()
     choices: tuple[Choice, ...] = ()
     muted_until_ms: int = 0
+    registered_at_ms: int = 0
+    topics: tuple[str, ...] = ()
 
 
 Change = Callable[[Profile | None], Profile | None]

@@ -1,6 +1,6 @@
 """Segments in Redis."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from schemas.segments import Expression
 from schemas.segments import names as names_in
@@ -165,6 +165,16 @@ class RedisSegments:
         # Else another was faster, with a later one: it is this one that nobody needs.
         self._client.run_many([("EXPIRE", key, REPLACED_S) for key in where])
         return is_done
+
+    def walk(self, tenant: str, shard: int, segment: str, *, step: int) -> Iterator[list[str]]:
+        """See Segments."""
+        where, cursor = keys.segment_key(tenant, shard, segment), 0
+        while True:
+            cursor, found = self._client.run("SSCAN", where, cursor, "COUNT", step)
+            if found:
+                yield [user.decode() for user in found]
+            if not int(cursor):
+                return
 
     def drop(self, tenant: str, shards: int, segment: str, generation: str) -> None:
         """See Segments."""

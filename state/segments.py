@@ -5,7 +5,7 @@ uploaded list, a rule or a query. Those live in generations. A new one is built 
 counts and switched to in one write, so that nobody ever reads half of it.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 import msgspec
@@ -109,6 +109,14 @@ class Segments(Protocol):
 
         Its members and previous are filled in here. The one before stays readable for REPLACED_S.
         May be repeated. O(shards); five round trips.
+        """
+        ...
+
+    def walk(self, tenant: str, shard: int, segment: str, *, step: int) -> Iterator[list[str]]:
+        """Give the users of a segment of users' records in one shard, about `step` at once.
+
+        Whoever is in it all the time comes; others may, and one may come twice. One round trip a
+        step.
         """
         ...
 

@@ -52,6 +52,8 @@ def test_a_device_registers() -> None:
         1_767_338_100_000,
         "production",
         "de-DE",
+        app_version="5.2.1",
+        os_version="iOS 19.2",
     )
 
 
