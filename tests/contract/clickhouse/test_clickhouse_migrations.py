@@ -14,6 +14,8 @@ from sinks.clickhouse_migrations import (
     split_statements,
 )
 
+NEXT = f"{len(read_migrations(default_directory())) + 1:04}_more"
+
 
 @pytest.fixture
 def fresh(port: int) -> Iterator[Client]:
@@ -61,7 +63,7 @@ def test_a_changed_file_is_refused_before_anything_runs(fresh: Client, copy: Pat
     migrate(fresh, database="migrated", directory=copy)
     changed = copy / "0002_registry.sql"
     changed.write_text(changed.read_text() + "\n")
-    (copy / "0005_more.sql").write_text("CREATE TABLE more (a Int8) ENGINE = Memory;")
+    (copy / f"{NEXT}.sql").write_text("CREATE TABLE more (a Int8) ENGINE = Memory;")
     with pytest.raises(MigrationError, match="0002_registry was changed"):
         migrate(fresh, database="migrated", directory=copy)
     assert fresh.command("EXISTS TABLE more") == 0
@@ -69,17 +71,17 @@ def test_a_changed_file_is_refused_before_anything_runs(fresh: Client, copy: Pat
 
 def test_a_failed_file_is_named_and_tried_again(fresh: Client, copy: Path) -> None:
     """It is not recorded, so that it runs whole once it is right."""
-    file = copy / "0005_more.sql"
+    file = copy / f"{NEXT}.sql"
     file.write_text("CREATE TABLE IF NOT EXISTS more (a Int8) ENGINE = Memory; SELECT nope;")
-    with pytest.raises(MigrationError, match="0005_more, statement 2 of 2"):
+    with pytest.raises(MigrationError, match=f"{NEXT}, statement 2 of 2"):
         migrate(fresh, database="migrated", directory=copy)
     file.write_text("CREATE TABLE IF NOT EXISTS more (a Int8) ENGINE = Memory;")
-    assert migrate(fresh, database="migrated", directory=copy) == ["0005_more"]
+    assert migrate(fresh, database="migrated", directory=copy) == [NEXT]
 
 
 def test_a_newer_database_is_left_alone(fresh: Client, copy: Path) -> None:
     """An older release runs beside a newer one while that is rolled out."""
-    extra = copy / "0005_more.sql"
+    extra = copy / f"{NEXT}.sql"
     extra.write_text("SELECT 1;")
     migrate(fresh, database="migrated", directory=copy)
     extra.unlink()
