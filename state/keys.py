@@ -10,6 +10,7 @@ A user's keys carry `{tenant:shard}`, so profile, segments and caps of a user me
     {tenant:shard}:z:<length>:<cap>:<user>  cap, exact: sorted set of message ids
     {tenant:shard}:k:<length>:<cap>:<user>  cap, in sub-windows: packed counters
     {tenant:shard}:h                        hash of users' best hours
+    {tenant:shard}:g:<length>:<name>:<user> open window of a gathering; its items and who joined
     {tenant:t<bucket>}:<hash>               owner of a token
     {tenant:d<bucket>}:<hash>               dedup key
     {tenant:segments}                       names of the tenant's segments
@@ -143,6 +144,11 @@ def segment_lease_key(tenant: str, segment: str) -> str:
 def cap_key(tag: str, user_id: str, name: str, *, exact: bool) -> str:
     """Where a cap's record of the user is; tag from shard_tag. The length keeps names apart."""
     return f"{tag}:{'z' if exact else 'k'}:{len(name)}:{name}:{user_id}"
+
+
+def gathering_key(tag: str, user_id: str, name: str) -> str:
+    """Where a user's open window of this name is; what belongs to it is beside it."""
+    return f"{tag}:g:{len(name)}:{name}:{user_id}"
 
 
 def digest(text: str) -> bytes:

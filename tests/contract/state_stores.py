@@ -5,6 +5,7 @@ from typing import NamedTuple
 from state.caps import Caps, RedisCaps
 from state.dedup import Dedup, RedisDedup
 from state.definitions import Definitions, RedisDefinitions
+from state.gatherings import Gatherings, RedisGatherings
 from state.ledger import Ledger, RedisLedger
 from state.memory import (
     MemoryDedup,
@@ -14,6 +15,7 @@ from state.memory import (
     MemorySegments,
     MemoryTokens,
 )
+from state.memory_gatherings import MemoryGatherings
 from state.memory_limits import MemoryCaps, MemoryDailyQuotas, MemoryRates
 from state.memory_pruning import MemoryPruning
 from state.profiles import Profiles, RedisProfiles
@@ -39,6 +41,7 @@ class Stores(NamedTuple):
     pruning: Pruning
     definitions: Definitions
     quotas: DailyQuotas
+    gatherings: Gatherings
     client: RedisClient | None
 
 
@@ -54,6 +57,7 @@ def in_memory() -> Stores:
         MemoryPruning(),
         MemoryDefinitions(),
         MemoryDailyQuotas(),
+        MemoryGatherings(),
         None,
     )
 
@@ -70,5 +74,6 @@ def in_redis(client: RedisClient) -> Stores:
         RedisPruning(client),
         RedisDefinitions(client),
         RedisDailyQuotas(client),
+        RedisGatherings(client),
         client,
     )
