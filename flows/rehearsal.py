@@ -16,6 +16,7 @@ from schemas.stream import Source
 from schemas.tenant import Tenant
 from schemas.topics import CHUNKS, EVENTS
 from state.read_only import (
+    NoGatherings,
     NoProgress,
     ReadOnlyCaps,
     ReadOnlyDedup,
@@ -99,7 +100,7 @@ class Reach(msgspec.Struct):
 
 READ = frozenset({"segments", "profiles", "controls", "best_hours", "templates"})
 """Ports whose steps only read them."""
-WRITTEN = frozenset({"dedup", "caps", "quotas", "leases", "progress"})
+WRITTEN = frozenset({"dedup", "caps", "quotas", "gatherings", "leases", "progress"})
 """Ports that read_only() replaces. A new port of route is in one of these two, says a test."""
 
 
@@ -110,6 +111,7 @@ def read_only(ports: RoutePorts) -> RoutePorts:
         dedup=ReadOnlyDedup(ports.dedup),
         caps=ReadOnlyCaps(ports.caps),
         quotas=ReadOnlyQuotas(ports.quotas),
+        gatherings=NoGatherings(),
         leases=UnboundedLeases(),
         progress=NoProgress(),
     )

@@ -1,6 +1,6 @@
 """route: from events to deliveries."""
 
-# events, chunks ─ decode ─ dedup ─ schedule ─ recall ─ audience ─ profiles ─ local time ─ admit ─ caps and fan-out ─ quota ─ pace ─► deliveries
+# events, chunks ─ decode ─ dedup ─ digests ─ schedule ─ recall ─ audience ─ profiles ─ local time ─ admit ─ gather ─ caps and fan-out ─ quota ─ pace ─► deliveries
 #                     └───────┴────────┴─────────┴────────┴──────────┴──────────┴─────────┴─────────────┴───────────┴────► outcomes, timers, chunks, dead letters
 
 from dataclasses import dataclass
@@ -21,12 +21,14 @@ class RouteSteps:
 
     decode: Step
     dedup: Step
+    digests: Step
     schedule: Step
     recall: Step
     audience: Step
     profiles: Step
     local_time: Step
     admit: Step
+    gather: Step
     ask_caps: Step
     fan_out: Step
     caps: Step
@@ -52,7 +54,8 @@ def build(parts: RouteParts) -> Dataflow:
     works = fork("decode", records, parts.decode)
     # Batch[Work], beside it Batch[DeadLetter | Outcome]
     fresh = fork("dedup", works.oks, parts.dedup)
-    due = fork("schedule", fresh.oks, parts.schedule)
+    told = fork("digests", fresh.oks, parts.digests)
+    due = fork("schedule", told.oks, parts.schedule)
     # beside it Batch[Timer | Outcome]
     wanted = fork("recall", due.oks, parts.recall)
     listed = fork("audience", wanted.oks, parts.audience)
@@ -60,7 +63,9 @@ def build(parts: RouteParts) -> Dataflow:
     known = fork("profiles", listed.oks, parts.profiles)
     now = fork("local_time", known.oks, parts.local_time)
     admitted = fork("admit", now.oks, parts.admit)
-    asked = fork("ask_caps", admitted.oks, parts.ask_caps)
+    gathered = fork("gather", admitted.oks, parts.gather)
+    # beside it Batch[Timer | Outcome]
+    asked = fork("ask_caps", gathered.oks, parts.ask_caps)
     addressed = fork("fan_out", asked.oks, parts.fan_out)
     allowed = fork("caps", addressed.oks, parts.caps)
     within = fork("quota", allowed.oks, parts.quota)
@@ -72,12 +77,14 @@ def build(parts: RouteParts) -> Dataflow:
         paced.oks,
         works.outs,
         fresh.outs,
+        told.outs,
         due.outs,
         wanted.outs,
         listed.outs,
         known.outs,
         now.outs,
         admitted.outs,
+        gathered.outs,
         asked.outs,
         addressed.outs,
         allowed.outs,

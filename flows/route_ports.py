@@ -10,6 +10,7 @@ from state.best_hours import RedisBestHours
 from state.caps import RedisCaps
 from state.dedup import RedisDedup
 from state.definitions import RedisDefinitions
+from state.gatherings import RedisGatherings
 from state.profiles import RedisProfiles
 from state.progress import RedisProgress
 from state.quotas import RedisDailyQuotas
@@ -29,6 +30,7 @@ def redis_ports(
         profiles=RedisProfiles(redis),
         caps=RedisCaps(redis),
         quotas=RedisDailyQuotas(redis),
+        gatherings=RedisGatherings(redis),
         leases=Leases(RedisRates(redis)),
         controls=controls,
         progress=RedisProgress(redis),

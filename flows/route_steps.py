@@ -12,8 +12,10 @@ from operators.audience import ExpandAudience
 from operators.cap import ApplyCaps, Submit
 from operators.decode import Decode
 from operators.dedup import DropDuplicates
+from operators.digest import CloseDigests
 from operators.fan_out import deliveries_of, fan_out
 from operators.find_template import FindTemplate, Shelves
+from operators.gather import Gather
 from operators.join import JoinProfiles
 from operators.local_time import AtLocalTime
 from operators.pace import Leases, Pace
@@ -27,6 +29,7 @@ from sinks.sizes import size_of
 from state.best_hours import BestHours
 from state.caps import Caps
 from state.dedup import Dedup
+from state.gatherings import Gatherings
 from state.profiles import Profiles
 from state.progress import Progress
 from state.quotas import DailyQuotas
@@ -48,6 +51,7 @@ class RoutePorts:
     profiles: Profiles
     caps: Caps
     quotas: DailyQuotas
+    gatherings: Gatherings
     leases: Leases
     controls: Controls
     progress: Progress
@@ -65,15 +69,18 @@ def route_steps(
 ) -> RouteSteps:
     """Make the steps. submit: see ApplyCaps. business_ms: see Decode."""
     caps = ApplyCaps(ports.caps, submit)
+    templates = FindTemplate(ports.templates)
     return RouteSteps(
-        decode=Decode(tenants, business_ms=business_ms, templates=FindTemplate(ports.templates)),
+        decode=Decode(tenants, business_ms=business_ms, templates=templates),
         dedup=DropDuplicates(ports.dedup),
+        digests=CloseDigests(ports.gatherings, templates),
         schedule=schedule,
         recall=Recall(ports.controls),
         audience=ExpandAudience(ports.segments, ports.progress, chunk_users=chunk_users),
         profiles=JoinProfiles(ports.profiles),
         local_time=AtLocalTime(ports.best_hours),
         admit=admit,
+        gather=Gather(ports.gatherings),
         # Redis counts while messages are rendered and addressed.
         ask_caps=caps.ask,
         fan_out=partial(fan_out, size_of=size_of),

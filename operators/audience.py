@@ -81,6 +81,8 @@ class ExpandAudience:
             work.chunk(
                 users=work.users[start : start + size],
                 devices=work.devices[start : start + size],
+                gathering=work.gathering,
+                windows=work.windows_of(work.users[start : start + size]),
                 piece=f"{work.shard}.{work.low}.{start}" if work.high else "",
             )
             for start in range(0, len(work.users), size)

@@ -1,6 +1,6 @@
 """Frequency caps: not too many messages for one user."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from functools import partial
 from typing import NamedTuple
@@ -22,10 +22,13 @@ Submit = Callable[[Callable[[], Answers]], "Future[Answers]"]
 
 
 class Asked(NamedTuple):
-    """What was asked for one piece of work. start: where its answers begin."""
+    """What was asked for one piece of work: one span of answers for each recipient.
+
+    The last of a span is the recipient's own, before it those of the rivals who go first.
+    """
 
     answers: "Future[Answers]"
-    start: int
+    spans: Sequence[range]
     limits: Limits
 
 
@@ -70,35 +73,41 @@ class ApplyCaps:
 
     def _ask(self, works: list[Work], now_ms: int) -> None:
         checks: list[CapCheck] = []
-        asked: list[tuple[Work, int, Limits]] = []
+        asked: list[tuple[Work, Sequence[range], Limits]] = []
         for work in works:
             notice = work.draft.notice
             limits = limits_of(work.draft.tenant, notice.category, notice.type)
             if not limits:
                 continue
-            asked.append((work, len(checks), limits))
-            message_id = notice.message_id
-            checks += [CapCheck(p.user_id, message_id, limits) for p, _ in work.recipients]
+            start, message_id = len(checks), notice.message_id
+            if work.rivals:
+                spans = _ask_ranked(work, limits, checks)
+            else:
+                spans = [range(at, at + 1) for at in range(start, start + len(work.recipients))]
+                checks += [CapCheck(p.user_id, message_id, limits) for p, _ in work.recipients]
+            asked.append((work, spans, limits))
         if not checks:
             return
         tenant = works[0].draft.tenant
         call = partial(self._caps.admit_many, tenant.name, tenant.shards, checks, now_ms)
         answers = self._submit(call)
-        for work, start, limits in asked:
-            work.asked = Asked(answers, start, limits)
+        for work, spans, limits in asked:
+            work.asked = Asked(answers, spans, limits)
 
     def _settle(self, work: Work, asked: Asked, now_ms: int, outs: list[object]) -> None:
-        end = asked.start + len(work.recipients)
-        answers = asked.answers.result(self._timeout_s)[asked.start : end]
-        if all(answer is True for answer in answers):
+        answers = asked.answers.result(self._timeout_s)
+        if all(answers[span[-1]] is True for span in asked.spans):
             return
         kept, refused = [], set()
-        for recipient, answer in zip(work.recipients, answers, strict=True):
+        for recipient, span in zip(work.recipients, asked.spans, strict=True):
+            answer = answers[span[-1]]
             if answer is True:
                 kept.append(recipient)
             else:
                 refused.add(recipient[0].user_id)
-                outs.append(_capped(work, now_ms, recipient, asked.limits[answer]))
+                is_outranked = any(answers[at] is True for at in span[:-1])
+                reason = Reason.OUTRANKED if is_outranked else Reason.FREQUENCY_CAP
+                outs.append(_capped(work, now_ms, recipient, asked.limits[answer], reason))
         work.recipients = kept
         work.deliveries = [d for d in work.deliveries if d.user_id not in refused]
         work.undeliverable = [o for o in work.undeliverable if o.user_id not in refused]
@@ -116,13 +125,28 @@ def limits_of(tenant: Tenant, category: str, kind: str) -> Limits:
     return tuple(found)
 
 
-def _capped(work: Work, now_ms: int, recipient: Recipient, limit: tuple[str, int, int]) -> Outcome:
+def _ask_ranked(work: Work, limits: Limits, checks: list[CapCheck]) -> Sequence[range]:
+    """Ask for each recipient's rivals before the message itself, in the order of their worth."""
+    draft, spans = work.draft, []
+    for profile, _ in work.recipients:
+        start = len(checks)
+        for message_id, kind in work.rivals.get(profile.user_id, ()):
+            others = limits_of(draft.tenant, draft.notice.category, kind)
+            checks.append(CapCheck(profile.user_id, message_id, others))
+        checks.append(CapCheck(profile.user_id, draft.notice.message_id, limits))
+        spans.append(range(start, len(checks)))
+    return spans
+
+
+def _capped(
+    work: Work, now_ms: int, recipient: Recipient, limit: tuple[str, int, int], reason: Reason
+) -> Outcome:
     profile, devices = recipient
     name, most, window_ms = limit
     return work.decide(
         now_ms,
         Status.SUPPRESSED,
-        Reason.FREQUENCY_CAP,
+        reason,
         user_id=profile.user_id,
         device_id=work.wanted(devices),
         detail=f"{name}: {most} in {window_ms // 1_000} s",

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 
 import msgspec
 
+from operators.digest import packed_digest
 from operators.find_template import FindTemplate
 from operators.ids import decision_id, trace_id_of
 from operators.variants import variants_of, words_of
@@ -129,6 +130,8 @@ class Decode:
         draft = self._draft(chunk.notice)
         if chunk.devices and len(chunk.devices) != len(chunk.users):
             raise BadEventError("the chunk's devices are not parallel to its users")
+        if chunk.gathering and len(chunk.windows) != len(chunk.users):
+            raise BadEventError("the chunk's windows are not parallel to its users")
         if chunk.shard >= 0 or not chunk.users:
             parse(draft.notice.expression)
         if chunk.shard >= draft.tenant.shards:
@@ -146,6 +149,8 @@ class Decode:
             high=chunk.high,
             piece=chunk.piece,
             is_paused=chunk.is_paused,
+            gathering=chunk.gathering,
+            windows=dict(zip(chunk.users, chunk.windows, strict=False)),
         )
 
     def _draft(self, encoded: bytes) -> Draft:
@@ -203,6 +208,7 @@ def notice_of(
         sandbox=event.sandbox,
         holdout_percent=event.holdout_percent or 0.0,
         variants=variants_of(event, words) if event.variants else (),
+        digest=packed_digest(event.digest, event.digest.key) if event.digest else None,
     )
 
 

@@ -1,6 +1,6 @@
 """The unit that route's steps hand along: a notice and the part of its audience at hand."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -81,12 +81,13 @@ class Work:
 
     asked: what was asked about the recipients' caps. deliveries: made for the recipients.
     undeliverable: outcomes of those for whom none could be made. bypassed: by user, what a critical
-    message went past.
+    message went past. gathering: as in Chunk. windows: by user. rivals: by user, who goes first of
+    those in the same contest: (message id, type), the best first.
     """
 
-    __slots__ = ("asked", "bypassed", "dedup_key", "deliveries", "devices", "draft", "held", "high",
-                 "is_paused", "low", "piece", "profiles", "recipients", "shard", "source",
-                 "undeliverable", "users")  # fmt: skip
+    __slots__ = ("asked", "bypassed", "dedup_key", "deliveries", "devices", "draft", "gathering",
+                 "held", "high", "is_paused", "low", "piece", "profiles", "recipients", "rivals",
+                 "shard", "source", "undeliverable", "users", "windows")  # fmt: skip
 
     def __init__(
         self,
@@ -102,6 +103,8 @@ class Work:
         high: int = 0,
         piece: str = "",
         is_paused: bool = False,
+        gathering: str = "",
+        windows: Mapping[str, str] | None = None,
     ) -> None:
         self.draft = draft
         self.source = source
@@ -111,6 +114,8 @@ class Work:
         self.held = held
         self.dedup_key = dedup_key
         self.low, self.high, self.piece, self.is_paused = low, high, piece, is_paused
+        self.gathering, self.windows = gathering, windows or {}
+        self.rivals: dict[str, tuple[tuple[str, str], ...]] = {}
         self.profiles: Sequence[Profile | None] = ()
         self.recipients: list[Recipient] = []
         self.asked: Any = None
@@ -165,9 +170,15 @@ class Work:
                 high=self.high,
                 piece=self.piece,
                 is_paused=self.is_paused,
+                gathering=self.gathering,
+                windows=self.windows_of(self.users[start : start + CHUNK_USERS]),
             )
             for start in range(0, max(1, len(self.users)), CHUNK_USERS)
         ]
+
+    def windows_of(self, users: Sequence[str]) -> Sequence[str]:
+        """Give the windows that users wait in, as a chunk has them."""
+        return [self.windows[user] for user in users] if self.windows else ()
 
     def wanted(self, devices: Sequence[Device]) -> str:
         """Give the id of a recipient's device when the audience names devices, else ""."""
@@ -184,6 +195,8 @@ class Work:
         high: int = 0,
         piece: str = "",
         is_paused: bool = False,
+        gathering: str = "",
+        windows: Sequence[str] = (),
     ) -> "Outbound":
         """Make a chunk of this work for the chunk topic of its priority."""
         value = Chunk(
@@ -196,6 +209,8 @@ class Work:
             high=high,
             piece=piece,
             is_paused=is_paused,
+            gathering=gathering,
+            windows=tuple(windows),
         )
         return outbound_chunk(self.draft.notice, value)
 

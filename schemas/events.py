@@ -45,6 +45,7 @@ from schemas.fields import (
     TtlS,
     epoch_ms,
 )
+from schemas.gathering import EventDigest
 from schemas.pipeline import Priority
 from schemas.upcast import OLD_MODELS, upcast
 from schemas.variants import EventVariant, Variants, check_variants
@@ -117,8 +118,9 @@ class Event(Wire):
     created_at: when the producer made it. send_at: not before. expires_at or ttl_s: never sent
     after; ttl_s counts from send_at, or else from when Kafka accepted the event.
     variables: for the template. variants: what users drawn by the campaign's id, or else the
-    event's, see instead. holdout_percent: of the users, drawn by the campaign's id or else
-    the event's, who do not get it, so that its effect can be measured.
+    event's, see instead. digest: to be collapsed with others of its key. holdout_percent: of the
+    users, drawn by the campaign's id or else the event's, who do not get it, so that its effect can
+    be measured.
     sandbox: handled in full, but sent to the provider simulators.
     """
 
@@ -143,6 +145,7 @@ class Event(Wire):
     campaign_id: Id | None = None
     holdout_percent: HoldoutPercent | None = None
     variants: Variants | None = None
+    digest: EventDigest | None = None
     traceparent: Traceparent | None = None
     sandbox: Annotated[bool, Field(strict=True)] = False
 

@@ -176,6 +176,21 @@ class Variant(msgspec.Struct, frozen=True, array_like=True):
     template_pinned: bool = False
 
 
+class Digest(msgspec.Struct, frozen=True, array_like=True):
+    """The digest that an event is collapsed into. until: HH:MM of the user's day, else window_ms.
+
+    longest_ms: how far events can move the end of a sliding window.
+    """
+
+    key: str
+    template: str
+    window_ms: int
+    sliding: bool
+    longest_ms: int
+    until: str
+    max_items: int
+
+
 class Notice(msgspec.Struct, frozen=True, array_like=True):
     """An event after validation, as it goes from route to its chunks and timers and back.
 
@@ -186,6 +201,7 @@ class Notice(msgspec.Struct, frozen=True, array_like=True):
     local_at: wall-clock time in each user's zone at which they get it, "" for at once.
     best_from_ms: the day begins within which each user gets it at their best hour, 0 for at once;
     default_hour: of those of whom none is known.
+    digest: its own; the category may have one. gathered: it is a digest itself.
     """
 
     message_id: str
@@ -213,6 +229,8 @@ class Notice(msgspec.Struct, frozen=True, array_like=True):
     best_from_ms: int = 0
     default_hour: str = ""
     variants: tuple[Variant, ...] = ()
+    digest: Digest | None = None
+    gathered: bool = False
     template_pinned: bool = False
 
 
@@ -225,6 +243,7 @@ class Chunk(msgspec.Struct, frozen=True, array_like=True):
     low, high: of the shard's users, only those in these places (operators/slices); high 0: all.
     piece: names a part of a run's audience, until it has gone through route once.
     is_paused: it was told already that it waits while its campaign is paused.
+    gathering: why it was held together with others (operators/gather); windows: parallel to users.
     """
 
     notice: bytes
@@ -236,6 +255,8 @@ class Chunk(msgspec.Struct, frozen=True, array_like=True):
     high: int = 0
     piece: str = ""
     is_paused: bool = False
+    gathering: str = ""
+    windows: tuple[str, ...] = ()
 
 
 class DeadLetter(msgspec.Struct, frozen=True, array_like=True):

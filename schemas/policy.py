@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 from schemas.content import Wire
 from schemas.duration import WholeSeconds
 from schemas.fields import Country, HoldoutPercent, Name
+from schemas.gathering import Arbitration, CategoryDigest
 from schemas.pipeline import Platform
 
 DAY_S = 86_400
@@ -50,12 +51,22 @@ class Category(Wire):
     consent: whether users get it until they say no (opt_out), or only once they have said yes
     (opt_in). quiet_hours: what happens to a message in the user's quiet hours: defer it to their
     end, drop it, or ignore them. default_ttl_s: for events that give neither ttl_s nor expires_at.
+    digest: collapses a user's events into one message. arbitration: lets what comes within a short
+    time compete for the caps.
     """
 
     caps: Annotated[tuple[Cap, ...], Field(max_length=5)] = ()
     consent: Literal["opt_out", "opt_in"] = "opt_out"
     quiet_hours: Literal["defer", "drop", "ignore"] = "defer"
     default_ttl_s: Annotated[WholeSeconds, Field(ge=1, le=28 * DAY_S)] = 3 * DAY_S
+    digest: CategoryDigest | None = None
+    arbitration: Arbitration | None = None
+
+    @model_validator(mode="after")
+    def _one_gathering(self) -> Self:
+        if self.digest is not None and self.arbitration is not None:
+            raise ValueError("give at most one of digest and arbitration")
+        return self
 
 
 _Rate = Annotated[float, Field(strict=True, gt=0, le=1_000_000, allow_inf_nan=False)]

@@ -21,9 +21,11 @@ from schemas.template import (
 )
 from schemas.tenant import (
     ApnsApp,
+    Arbitration,
     Cap,
     CapGroup,
     Category,
+    CategoryDigest,
     FcmApp,
     Holdout,
     PlatformRates,
@@ -66,6 +68,8 @@ _TENANT_PARTS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("Secrets", SecretRef),
     ("categories", Category),
     ("categories: caps", Cap),
+    ("categories: digest", CategoryDigest),
+    ("categories: arbitration", Arbitration),
     ("caps", CapGroup),
     ("holdout", Holdout),
     ("rates", Rates),

@@ -9,6 +9,7 @@ from schemas.apps import ApnsApp, App, FcmApp, SecretRef, WebPushApp
 from schemas.content import Wire, one_or_more
 from schemas.duration import Seconds, WholeSeconds
 from schemas.fields import Locale, Name, TimeZone
+from schemas.gathering import Arbitration, CategoryDigest
 from schemas.policy import (
     DAY_S,
     Cap,
@@ -26,9 +27,11 @@ from schemas.template import LintRules, Template
 __all__ = [
     "ApnsApp",
     "App",
+    "Arbitration",
     "Cap",
     "CapGroup",
     "Category",
+    "CategoryDigest",
     "FcmApp",
     "Holdout",
     "PlatformRates",

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from state.caps import CapCheck, Caps
 from state.dedup import Dedup
+from state.gatherings import Closed, Closing, Joined, Joining, window_id
 from state.progress import Mark, MemoryProgress
 from state.quotas import DailyQuotas, check_taking
 
@@ -94,3 +95,21 @@ class NoProgress(MemoryProgress):
 
     def note(self, marks: Sequence[Mark]) -> None:
         """Keep none."""
+
+
+class NoGatherings:
+    """Windows that nobody else is in: an event waits as it would, had it opened one."""
+
+    def join_many(
+        self, tenant: str, _shards: int, joinings: Sequence[Joining], _now_ms: int
+    ) -> list[Joined]:
+        """Open a window for each."""
+        return [
+            Joined(window_id(tenant, one), one.due_ms, is_open=True, arms=True) for one in joinings
+        ]
+
+    def close_many(
+        self, _tenant: str, _shards: int, closings: Sequence[Closing], _now_ms: int
+    ) -> list[Closed]:
+        """Give nothing."""
+        return [Closed(0, []) for _ in closings]

@@ -41,6 +41,7 @@ def route_ports(stores: Stores, tenants: Collection[str] = ()) -> RoutePorts:
         profiles=stores.profiles,
         caps=stores.caps,
         quotas=stores.quotas,
+        gatherings=stores.gatherings,
         leases=Leases(stores.rates),
         controls=Watched(stores.definitions, Kind.CONTROL, tenants, control_of, refresh_s=0),
         progress=MemoryProgress(),
