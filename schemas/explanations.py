@@ -115,6 +115,22 @@ EXPLANATIONS: dict[Reason, Explanation] = {
         "A cap for this user was used up by earlier messages.",
         "categories.<category>.caps, caps or quotas.user_daily in the tenant's file",
     ),
+    Reason.DIGESTED: Explanation(
+        "The event waits to be told together with others of its key, when the window closes.",
+        "categories.<category>.digest in the tenant's file, or the event's digest",
+    ),
+    Reason.IN_DIGEST: Explanation(
+        "The event is a part of a digest; look up that message for what became of it.",
+        "categories.<category>.digest in the tenant's file, or the event's digest",
+    ),
+    Reason.ARBITRATION: Explanation(
+        "The message waits for others that may be worth more, before a cap is spent.",
+        "categories.<category>.arbitration in the tenant's file",
+    ),
+    Reason.OUTRANKED: Explanation(
+        "A cap was used up, and messages of the same moment that were worth more got it.",
+        "categories.<category>.arbitration and caps, or the value that the event gives",
+    ),
     Reason.TENANT_QUOTA: Explanation(
         "The tenant's quota of the day was used up.",
         "quotas.daily in the tenant's file",
