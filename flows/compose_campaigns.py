@@ -8,8 +8,10 @@ from flows.clock import wall_ms
 from flows.compose import Composer, Process
 from flows.compose_stores import clickhouse_of
 from flows.kafka import KafkaSink
+from flows.template_view import templates_of
 from operators.campaign_run import Figures
 from operators.campaigns import TickCampaigns
+from operators.find_template import FindTemplate
 from schemas import metrics, topics
 from schemas.campaigns import Campaign, Run
 from sinks.campaign_figures import ASK_TIMEOUT_S, CampaignFigures
@@ -24,6 +26,7 @@ def make_campaigns(composer: Composer) -> Process:
     lanes = composer.one_lane("campaigns", [topics.CAMPAIGNS])
     checkpoint = composer.transactional("campaigns", lanes)
     redis = composer.redis
+    definitions = RedisDefinitions(redis)
     where = msgspec.structs.replace(
         clickhouse_of(composer.settings), connect_timeout_s=2, request_timeout_s=ASK_TIMEOUT_S
     )
@@ -37,12 +40,13 @@ def make_campaigns(composer: Composer) -> Process:
         source=composer.source(checkpoint),
         tick=TickCampaigns(
             composer.tenants,
-            definitions=RedisDefinitions(redis),
+            definitions=definitions,
             segments=RedisSegments(redis),
             progress=RedisProgress(redis),
             figures=figures,
             wall_ms=wall_ms,
             stopped=_tell,
+            templates=FindTemplate(templates_of(definitions, composer.tenants)),
         ),
         encode=composer.encode("campaigns", topics.DEAD_CAMPAIGNS),
         sink=KafkaSink(checkpoint),

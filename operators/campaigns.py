@@ -8,6 +8,7 @@ from pydantic import ValidationError
 from operators.campaign_run import OVER, Figures, Seen, Ticked, tick
 from operators.campaign_times import next_due_ms
 from operators.decode import notice_of
+from operators.find_template import FindTemplate, pins_of
 from operators.ids import decision_id
 from operators.recall import campaign_control
 from operators.work import Decided, outbound_chunk
@@ -55,6 +56,7 @@ class TickCampaigns:
         figures: FigureOf,
         wall_ms: Callable[[], int],
         stopped: Callable[[Run], None] = lambda _run: None,
+        templates: FindTemplate | None = None,
     ) -> None:
         self._tenants = tenants
         self._definitions = definitions
@@ -63,6 +65,7 @@ class TickCampaigns:
         self._figures = figures
         self._wall_ms = wall_ms
         self._stopped = stopped
+        self._templates = templates or FindTemplate()
 
     def __call__(self, messages: list[Message], now_ms: int) -> Decided:
         """Make a few round trips for each run that ticks, which one under way does in seconds."""
@@ -94,9 +97,10 @@ class TickCampaigns:
         if category is None:
             named = campaign.message["category"]
             raise BadRunError(f"message.category: the tenant has no {named!r}")
-        notice = self._notice(run, campaign, category.default_ttl_s, now_ms)
+        made = self._notice(run, campaign, category.default_ttl_s, now_ms)
+        notice = self._templates.pinned(made, tenant, run.templates)
         done = tick(
-            run,
+            msgspec.structs.replace(run, templates=pins_of(notice)),
             campaign,
             self._control(run),
             Seen(

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from operators.template_plan import Plan
 from operators.work import Draft
 from schemas.definitions import Definition
-from schemas.pipeline import Notice
+from schemas.pipeline import Notice, Variant
 from schemas.template import Template
 from schemas.template_book import TemplateBook
 from schemas.tenant import Tenant
@@ -142,3 +142,9 @@ class FindTemplate:
             del self._plans[next(iter(self._plans))]
         self._plans[key] = (template, plan)
         return plan
+
+
+def pins_of(notice: Notice) -> dict[str, int]:
+    """Give the versions that were pinned, by the names of their templates."""
+    named: list[Notice | Variant] = [notice, *notice.variants]
+    return {one.template: one.template_version for one in named if one.template_pinned}

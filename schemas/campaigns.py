@@ -223,7 +223,8 @@ class Run(msgspec.Struct, frozen=True, array_like=True):
     the tenant's shards times 65,536 places (operators/slices). step: of the ramp, from 0.
     step_since_ms: when the step's users were all released, 0 before. last_ms: of the last tick.
     users: in the audience when it began, -1 before it was counted. chunks: released so far.
-    note: why it is where it is, for people.
+    note: why it is where it is, for people. templates: the versions that were in use when it began,
+    by name: all of its slices have them.
     """
 
     run_id: str
@@ -242,6 +243,7 @@ class Run(msgspec.Struct, frozen=True, array_like=True):
     chunks: int = 0
     note: str = ""
     tick: int = 0
+    templates: dict[str, int] = {}
 
 
 def run_id_of(campaign: str, start_id: str, due_ms: int) -> str:
