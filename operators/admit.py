@@ -4,8 +4,9 @@ from collections import defaultdict
 from functools import partial
 
 from operators.consent import refusal
+from operators.flags import is_on
 from operators.hold import hold_users
-from operators.holdout import holdouts_of, left_out
+from operators.holdout import Holdout, holdouts_of, left_out
 from operators.quiet_hours import Nights, Windows, windows_of
 from operators.seen import refusal_seen, windows_seen
 from operators.work import Decided, Draft, Recipient, Work
@@ -34,25 +35,25 @@ def _admit_one(work: Work, sleeps: "_Sleep", now_ms: int, outs: list[object]) ->
     at_night = draft.category.quiet_hours
     is_critical = draft.notice.priority is Priority.CRITICAL
     groups = holdouts_of(draft)
+    chooses = bool(groups) or draft.category.flag is not None
     held: defaultdict[int, list[int]] = defaultdict(list)
     for at, profile in enumerate(work.profiles):
         wanted = work.devices[at] if work.devices else ""
         found = _reachable(profile, draft, wanted)
         if not isinstance(found, Reason) and found[0].muted_until_ms > now_ms and not is_critical:
             found = Reason.MUTED
-        group = ""
-        if groups and not isinstance(found, Reason):
-            group = left_out(groups, draft.notice.tenant, found[0].user_id)
-        if group or isinstance(found, Reason):
-            why = found if isinstance(found, Reason) else Reason.HOLDOUT
+        detail = ""
+        if chooses and not isinstance(found, Reason):
+            found, detail = _chosen(found, draft, groups)
+        if isinstance(found, Reason):
             outs.append(
                 work.decide(
                     now_ms,
                     Status.SUPPRESSED,
-                    why,
+                    found,
                     user_id=work.users[at],
                     device_id=wanted,
-                    detail=group or refusal_seen(why, profile, draft, wanted),
+                    detail=detail or refusal_seen(found, profile, draft, wanted),
                 )
             )
         elif is_critical:
@@ -78,6 +79,17 @@ def _admit_one(work: Work, sleeps: "_Sleep", now_ms: int, outs: list[object]) ->
 def _windows_of(work: Work, sleeps: "_Sleep", at: int) -> str:
     profile = work.profiles[at]
     return "" if profile is None else sleeps.seen(profile, work.draft.tenant)
+
+
+def _chosen(
+    found: Recipient, draft: Draft, groups: tuple[Holdout, ...]
+) -> tuple[Recipient | Reason, str]:
+    """Leave out those for whom a flag is off, and holdout groups, with what says so."""
+    flag, user_id = draft.category.flag, found[0].user_id
+    if flag is not None and not is_on(draft.tenant, flag, user_id):
+        return Reason.FLAG_OFF, f"flag {flag}"
+    group = left_out(groups, draft.tenant.name, user_id)
+    return (Reason.HOLDOUT, group) if group else (found, "")
 
 
 def _reachable(profile: Profile | None, draft: Draft, wanted: str) -> Recipient | Reason:

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from operators.find_template import FindTemplate
+from operators.flags import FLAGS, UserFlags
 from operators.formats import PLAIN, Setting, zone_of
 from operators.formats import locale_of as cldr_locale
 from operators.locales import choose_locale
@@ -71,7 +72,7 @@ class Renderer:
         reader = _Reader(wanted, locale, device.platform, profile)
         needs = self._plan.needs(locale, device.platform)
         if needs.per_user:
-            variables = variables_of(self.draft.notice.variables, profile)
+            variables = variables_of(self.draft, profile)
             return self._render(self._plan, reader, variables, self._setting(needs, reader))
         return self._shared(self._plan, needs, reader)
 
@@ -193,11 +194,13 @@ def plan_of(draft: Draft) -> Plan | None:
     return found
 
 
-def variables_of(variables: Mapping[str, Any], profile: Profile | None) -> Mapping[str, Any]:
-    """Give what a template may read: the event's variables, and the user's attributes as user."""
-    if profile is None:
-        return variables
-    return {**variables, USER: {**profile.attributes, "id": profile.user_id}}
+def variables_of(draft: Draft, profile: Profile) -> Mapping[str, Any]:
+    """Give what a template may read: the event's variables, the user's attributes and flags."""
+    return {
+        **draft.notice.variables,
+        USER: {**profile.attributes, "id": profile.user_id},
+        FLAGS: UserFlags(draft.tenant, profile.user_id),
+    }
 
 
 def _data(

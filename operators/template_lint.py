@@ -6,6 +6,7 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
+from operators.flags import FLAGS
 from operators.formats import Setting, locale_of
 from operators.locales import locale_key
 from operators.personal_data import personal_data_in
@@ -54,7 +55,7 @@ def lint(template: Template, tenant: Tenant, size_of: SizeOf) -> list[Finding]:
 
 def _sources(plan: Plan) -> Iterator[Finding]:
     """Find what is no Jinja, and variables of which there is no example."""
-    known = {*plan.template.variables, USER, *GLOBALS}
+    known = {*plan.template.variables, USER, FLAGS, *GLOBALS}
     for locale in plan.texts:
         for platform in Platform:
             for path, source, _ in plan.sources(locale, platform):

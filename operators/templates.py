@@ -16,6 +16,7 @@ from jinja2.exceptions import SecurityError
 from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from operators.flags import FLAGS
 from operators.formats import FILTERS, PLAIN, ZONED, Setting
 
 TEMPLATES_KEPT = 1_024
@@ -133,7 +134,7 @@ class CompiledText:
                     loop.iter, _COUNTED, [], [], None, None, lineno=loop.lineno
                 )
             self.names = frozenset(meta.find_undeclared_variables(tree))
-            self.per_user = USER in self.names
+            self.per_user = not self.names.isdisjoint({USER, FLAGS})
             used = {found.name for found in tree.find_all(nodes.Filter)}
             by_name = "map" in used  # whose argument may be the name of any filter
             self.zoned = by_name or not used.isdisjoint(ZONED)

@@ -111,6 +111,10 @@ EXPLANATIONS: dict[Reason, Explanation] = {
         "The user is in a group that gets nothing, to measure against.",
         "holdout in the tenant's file, or holdout_percent of the event",
     ),
+    Reason.FLAG_OFF: Explanation(
+        "The category is behind a feature flag, which is off for this user.",
+        "categories.<category>.flag and flags in the tenant's file",
+    ),
     Reason.FREQUENCY_CAP: Explanation(
         "A cap for this user was used up by earlier messages.",
         "categories.<category>.caps, caps or quotas.user_daily in the tenant's file",

@@ -99,6 +99,8 @@ class Reason(StrEnum):
     """It is night for the user: held until the window ends."""
     HOLDOUT = "holdout"
     """The user is in a group that gets nothing, to measure against; detail names the group."""
+    FLAG_OFF = "flag_off"
+    """The category is behind a feature flag that is off for the user."""
     FREQUENCY_CAP = "frequency_cap"
     """A cap for this user is used up: detail says which."""
     TENANT_QUOTA = "tenant_quota"

@@ -52,7 +52,7 @@ class Category(Wire):
     (opt_in). quiet_hours: what happens to a message in the user's quiet hours: defer it to their
     end, drop it, or ignore them. default_ttl_s: for events that give neither ttl_s nor expires_at.
     digest: collapses a user's events into one message. arbitration: lets what comes within a short
-    time compete for the caps.
+    time compete for the caps. flag: only users for whom it is on get any of it.
     """
 
     caps: Annotated[tuple[Cap, ...], Field(max_length=5)] = ()
@@ -61,6 +61,7 @@ class Category(Wire):
     default_ttl_s: Annotated[WholeSeconds, Field(ge=1, le=28 * DAY_S)] = 3 * DAY_S
     digest: CategoryDigest | None = None
     arbitration: Arbitration | None = None
+    flag: Name | None = None
 
     @model_validator(mode="after")
     def _one_gathering(self) -> Self:

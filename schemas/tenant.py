@@ -130,6 +130,9 @@ class Tenant(Wire):
         if unknown := set(self.holdout.categories if self.holdout else ()) - set(self.categories):
             raise ValueError(f"holdout.categories: there is no category {min(unknown)!r}")
         self._check_caps()
+        for name, category in self.categories.items():
+            if category.flag is not None and category.flag not in self.flags:
+                raise ValueError(f"categories.{name}.flag: there is no flag {category.flag!r}")
         for name, versions in self.templates.items():
             numbers = [template.version for template in versions]
             if len(set(numbers)) < len(numbers):
