@@ -20,6 +20,7 @@ GROUPS = {
     "explain": "Why did this user (not) get this message?",
     "campaigns": "Define, start, steer and watch campaigns.",
     "templates": "Write, check and publish templates.",
+    "backtest": "What would other rules have done?",
     "dlq": "Look at, replay and drop dead letters.",
     "tokens": "See and end frozen pruning of dead tokens.",
     "registry": "Restore users and devices in Redis.",

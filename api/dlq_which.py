@@ -1,14 +1,13 @@
 """Which dead letters a command line means: its options, checked, as a question to the topics."""
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
 from api.cli import CommandError
+from api.times import time_ms
 from operators.dead_letters import STAGES, Wanted
-from schemas.duration import seconds
 from schemas.stream import Source
 
 Stage = Literal["route", "registry", "outcomes", "timers", "campaigns", "apns", "fcm", "webpush"]
@@ -37,8 +36,8 @@ class Which:
             ids=frozenset(map(source_of, self.id)),
             tenant=self.tenant,
             text=self.reason,
-            since_ms=_time_ms("--since", self.since, now_ms),
-            until_ms=_time_ms("--until", self.until, now_ms),
+            since_ms=time_ms("--since", self.since, now_ms),
+            until_ms=time_ms("--until", self.until, now_ms),
         )
 
     def is_everything(self) -> bool:
@@ -52,19 +51,3 @@ def source_of(text: str) -> Source:
     if topic not in STAGES.values() or not (partition.isdecimal() and offset.isdecimal()):
         raise CommandError(f"{text!r} is no letter's id: `clarion dlq ls` gives them")
     return Source(topic, int(partition), int(offset))
-
-
-def _time_ms(option: str, text: str, now_ms: int) -> int:
-    if not text:
-        return 0
-    try:
-        return now_ms - int(float(str(seconds(text))) * 1_000)
-    except ValueError:
-        pass
-    try:
-        at = datetime.fromisoformat(text)
-    except ValueError:
-        raise CommandError(
-            f"{option}: write 2h for two hours ago, or a time such as 2026-02-02T08:00:00Z"
-        ) from None
-    return int((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() * 1_000)

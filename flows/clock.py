@@ -24,3 +24,10 @@ def business_clock(warp: ClockSettings | None) -> Clock:
     if warp is None:
         return wall_ms
     return lambda: warp.at(wall_ms())
+
+
+def wall_time(warp: ClockSettings | None) -> Callable[[int], int]:
+    """Give what turns a business time into the wall-clock time at which it is shown first."""
+    if warp is None:
+        return lambda at_ms: at_ms
+    return lambda at_ms: warp.wall_origin_ms + int(max(0, at_ms - warp.origin_ms) / warp.speed)

@@ -70,7 +70,7 @@ def load_tenants(directory: Path) -> Tenants:
     tenants, problems = Tenants(), list[Problem]()
     for path in files:
         try:
-            tenant = _tenant(path)
+            tenant = load_tenant(path)
         except ConfigError as error:
             problems.extend(error.problems)
             continue
@@ -84,7 +84,8 @@ def load_tenants(directory: Path) -> Tenants:
     return tenants
 
 
-def _tenant(path: Path) -> Tenant:
+def load_tenant(path: Path) -> Tenant:
+    """Read one tenant's file. Raises ConfigError with every fault."""
     document: Any = None
     try:
         document = read_yaml(path)

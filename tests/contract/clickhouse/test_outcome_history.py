@@ -8,6 +8,7 @@ from clickhouse_connect.driver.client import Client
 
 from sinks.clickhouse import ClickHouseWriter
 from sinks.clickhouse_once import ExactlyOnceWriter
+from sinks.outcome_counts import TO_SEND, Had, OutcomeCounts
 from sinks.outcome_history import MAX_ROWS, Group, OutcomeHistory
 from tests.contract.clickhouse.outcome_log import MONTH_END_MS, TOPIC, record
 
@@ -88,3 +89,46 @@ def test_hostile_ids_are_only_ids(write: Callable[..., OutcomeHistory]) -> None:
     hostile = "' OR 1=1 --\\"
     assert history.decisions(hostile, hostile, [hostile]).decisions == []
     assert history.tenants(hostile) == history.groups(hostile, hostile) == []
+
+
+def test_decisions_and_deliveries_of_many_messages_are_counted(
+    write: Callable[..., OutcomeHistory], client: Client
+) -> None:
+    """Attempts are one delivery, feedback is none, and other messages and times are left out."""
+    news = {"category": "news", "message_id": "m-1"}
+    retry = {**SENT, **news, "status": "retry", "reason": "throttled"}
+    write(
+        {**news, **NIGHT, "user_id": "u-1"},
+        retry,
+        {**SENT, **news},
+        {**SENT, **news, "status": "opened", "reason": "feedback"},
+        {**SENT, **news, "delivery_id": "y", "message_id": "m-2"},
+        {**news, **NIGHT, "message_id": "m-3", "user_id": "u-1"},
+        {**SENT, **news, "delivery_id": "late"},
+    )
+    first_ms = MONTH_END_MS - 1_000
+    counts = OutcomeCounts(client, "acme", since_ms=first_ms, until_ms=first_ms + 6_000)
+    assert counts.of_messages(["m-1", "m-2"]) == {
+        ("news", "deferred", "quiet_hours"): 1,
+        ("news", TO_SEND, ""): 2,
+    }
+    assert counts.of_messages([]) == {}
+
+
+def test_what_users_had_before_is_told_once_a_message(
+    write: Callable[..., OutcomeHistory], client: Client
+) -> None:
+    """At the time of the first attempt; critical messages and those before the window not."""
+    news = {"category": "news", "type": "t"}
+    write(
+        {**SENT, **news, "message_id": "old"},
+        {**SENT, **news},
+        {**SENT, **news, "attempt": 2},
+        {**SENT, **news, "message_id": "urgent", "priority": "critical"},
+        {**SENT, **news, "message_id": "other", "user_id": "u-2"},
+        {**SENT, **news, "message_id": "now"},
+    )
+    first_ms = MONTH_END_MS - 1_000
+    since_ms = first_ms + 5_000
+    counts = OutcomeCounts(client, "acme", since_ms=since_ms, until_ms=since_ms + 1)
+    assert counts.had_before(["u-1"], 4_000) == [Had("u-1", "m-1", "news", "t", first_ms + 1_000)]
