@@ -77,7 +77,7 @@ class FindTemplate:
         if notice.template and not notice.template_version:
             version = self._version(tenant, notice.template, known)
             notice = replace(notice, template_version=version, template_pinned=version > 0)
-        if any(one.template and not one.template_version for one in notice.variants):
+        if notice.variants:
             variants = tuple(
                 replace(
                     one,

@@ -49,10 +49,8 @@ class PartWriter:
         self._created_at_s = created_at_s
         self._actions = actions
 
-    def override(self, part: Part | None) -> dict[str, Any]:
-        """Give the override; an absent part gives none."""
-        if part is None:
-            return {}
+    def override(self, part: Part) -> dict[str, Any]:
+        """Give the override."""
         if isinstance(part, ApnsPart):
             return self._apns(part)
         return self._fcm(part) if isinstance(part, FcmPart) else self._webpush(part)
@@ -162,27 +160,25 @@ class Filled(NamedTuple):
     override: dict[str, Any]
 
 
-def shaped(filled: Filled, part: Part | None, own: dict[str, Any]) -> Content:
+def shaped(filled: Filled, platform: Platform, part: Part | None, own: dict[str, Any]) -> Content:
     """Make the content that the sink builds its payload of.
 
     own: the event's override, laid over the template's. Raises RenderError.
     """
-    override = filled.override
+    override = own if part is None else filled.override
     if isinstance(part, FcmPart):
         override = merged(override, _as_fcm_spells(own))
         if part.data_only:
             texts = {"title": filled.title, "body": filled.body, "image": filled.image}
             data = {name: text for name, text in texts.items() if text} | filled.data
             return Content(url=filled.url, data=data, override=override)
-    elif own:
+    elif part is not None and own:
         override = merged(override, own)
     if isinstance(part, WebPushPart) and part.declarative:
         return Content(override=_declarative(filled, override))
-    if isinstance(part, ApnsPart) and filled.subtitle:
+    if filled.subtitle and platform is Platform.APNS:
         override = merged({"aps": {"alert": {"subtitle": filled.subtitle}}}, override)
-    return Content(
-        filled.title, filled.body, filled.image, filled.url, filled.data, override
-    )  # fmt: skip
+    return Content(filled.title, filled.body, filled.image, filled.url, filled.data, override)
 
 
 def _declarative(filled: Filled, override: dict[str, Any]) -> dict[str, Any]:

@@ -126,22 +126,24 @@ class Renderer:
     ) -> bytes:
         notice, platform = self.draft.notice, reader.platform
         text, part = plan.texts[reader.locale], plan.parts[platform]
-        writer = PartWriter(
-            variables, setting, created_at_s=notice.created_at_ms // 1_000, actions=text.actions
-        )
+        override: dict[str, Any] = {}
+        if part is not None:
+            at_s = notice.created_at_ms // 1_000
+            writer = PartWriter(variables, setting, created_at_s=at_s, actions=text.actions)
+            override = writer.override(part)
         filled = Filled(
             text_of(text.title, variables, setting),
             text_of(text.body, variables, setting),
-            text_of(text.image or "", variables, setting),
-            text_of(text.url or "", variables, setting),
-            text_of(text.subtitle, variables, setting),
+            text_of(text.image, variables, setting) if text.image else "",
+            text_of(text.url, variables, setting) if text.url else "",
+            text_of(text.subtitle, variables, setting) if text.subtitle else "",
             _data(plan.template.data, variables, setting, notice.data),
-            writer.override(part),
+            override,
         )
         own = notice.overrides.get(platform, {})
         short = self._fitted(filled, plan, platform) if self.truncates else filled
         try:
-            content = _encode(shaped(short, part, own))
+            content = _encode(shaped(short, platform, part, own))
         except (TypeError, ValueError) as error:
             raise RenderError(f"not JSON: {error}") from error
         if short is not filled:
@@ -156,7 +158,7 @@ class Renderer:
 
         def excess(tried: Filled) -> int:
             nonlocal last
-            last = (size_of and size_of(platform, shaped(tried, part, own))) or (0, 0)
+            last = (size_of and size_of(platform, shaped(tried, platform, part, own))) or (0, 0)
             return last[0] - last[1]
 
         try:

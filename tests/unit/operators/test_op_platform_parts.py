@@ -87,6 +87,13 @@ def test_everything_for_apns() -> None:
     }
 
 
+def test_a_subtitle_needs_no_part() -> None:
+    """It is one of the texts, and only Apple's devices show it."""
+    texts = {"en": {**TEXTS["en"], "subtitle": "{{ n }} left"}}
+    assert apns({"texts": texts})["aps"]["alert"]["subtitle"] == "3 left"
+    assert "subtitle" not in str(fcm({"texts": texts}))
+
+
 def test_a_critical_alert_and_a_badge_that_goes() -> None:
     """Sound becomes an object; 0 is said, as it takes the badge away."""
     aps = apns({"apns": {"critical_volume": 0.8, "badge": 0}})["aps"]
