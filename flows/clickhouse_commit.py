@@ -11,7 +11,7 @@ from flows.checkpoint import Committer
 from flows.clock import Clock
 from flows.lanes import Lane, by_topic
 from operators.encode import Encode
-from operators.registry_rows import DeviceRow, UserRow, columns_of
+from operators.registry_rows import DeviceRow, UserEventRow, UserRow, columns_of
 from schemas import metrics
 from schemas.pipeline import DeadLetter
 from schemas.stream import Positions, Record
@@ -104,13 +104,17 @@ class OutcomeRows:
 
 
 class RegistryRows:
-    """Commits devices and users; the newest version of a row wins, so twice is once."""
+    """Commits devices, users and what they did.
+
+    The newest version of a row wins, so twice is once.
+    """
 
     def __init__(self, writer: ClickHouseWriter, then: Committer) -> None:
         self._writer = writer
         self._then = then
         self._devices: list[DeviceRow] = []
         self._users: list[UserRow] = []
+        self._events: list[UserEventRow] = []
 
     def open(self) -> None:
         """Connect the Kafka side; ClickHouse connects at its first use."""
@@ -125,6 +129,8 @@ class RegistryRows:
                 self._devices.append(item)
             elif kind is UserRow:
                 self._users.append(item)
+            elif kind is UserEventRow:
+                self._events.append(item)
             else:
                 records.append(item)
         self._then.write(records)
@@ -139,9 +145,13 @@ class RegistryRows:
         if users:
             count = self._writer.insert_users(columns_of(UserRow, users))
             metrics.CLICKHOUSE_ROWS.labels("users").inc(count)
+        events, self._events = self._events, []
+        if events:
+            count = self._writer.insert_user_events(columns_of(UserEventRow, events))
+            metrics.CLICKHOUSE_ROWS.labels("user_events").inc(count)
         self._then.commit(positions)
 
     def abort(self) -> None:
         """Forget the epoch's rows; they will be read again."""
-        self._devices, self._users = [], []
+        self._devices, self._users, self._events = [], [], []
         self._then.abort()

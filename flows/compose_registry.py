@@ -35,6 +35,7 @@ def make_registry(composer: Composer) -> Process:
         topics.TOKEN_DEATHS,
         topics.DEFINITIONS,
         topics.SEGMENTS,
+        topics.USER_EVENTS,
     ]
     lanes = composer.one_lane("registry", names)
     writer = compose_stores.make_writer(composer)

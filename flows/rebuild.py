@@ -18,6 +18,7 @@ from flows.registry_log import Part, RegistryLog
 from operators.define import Define
 from operators.profile_writer import WriteProfiles
 from operators.registration import Change, Registration, decode_registrations
+from operators.registry_rows import UserEventRow
 from operators.replayed import is_overtaken, is_tombstone
 from operators.segment_lists import ListChange, PartCleared, PutUp, TakenDown, WriteLists
 from schemas.definitions import Definition
@@ -107,7 +108,7 @@ class Rebuild:
         tenants: Mapping[str, Tenant],
         *,
         define: Callable[[list[Any]], list[Change]],
-        write: Callable[[list[Change]], object],
+        write: Callable[[list[Change | UserEventRow]], object],
         profiles: Profiles,
         batch: int = BATCH,
         monotonic: Callable[[], float] = time.monotonic,

@@ -39,13 +39,12 @@ def _counted(one: Behaviour, limits: str) -> str:
         if one.did is not None
         else ("user_events", "event_id", ("name", one.event))
     )
-    wanted = [
-        name,
-        ("campaign_id", one.campaign),
-        ("type", one.type),
-        ("category", one.category),
-    ]
-    where = " AND ".join(f"{column} = {_quoted(v)}" for column, v in wanted if v is not None)
+    of_message = [("campaign_id", one.campaign), ("type", one.type), ("category", one.category)]
+    wanted = " AND ".join(f"{column} = {_quoted(v)}" for column, v in of_message if v is not None)
+    where = f"{name[0]} = {_quoted(name[1] or '')}"
+    if wanted:
+        # What apps report names the message only: its campaign stands in what was decided.
+        where += f" AND message_id IN (SELECT message_id FROM outcomes WHERE {wanted})"  # noqa: S608 - as above
     return (
         f"SELECT user_id FROM (SELECT user_id, uniqExact({what}) AS times FROM {table}"  # noqa: S608 - as above
         f" WHERE {where} AND user_id != '' AND occurred_at > now() - INTERVAL {one.within_days} DAY"

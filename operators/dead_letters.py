@@ -193,13 +193,15 @@ class Replay:
         changes, letters = decode_registrations([_Again(letter)], self._now_ms)
         if letters:
             raise BadMessageError(letters[0].error)
+        if letter.key:
+            return Record(letter.topic, letter.key, letter.raw)
         (change,) = changes
         parts = [change.tenant, change.user_id]
         if isinstance(change, Registration):
             parts.append(change.device.device_id)
         elif isinstance(change, Removal):
             parts.append(change.device_id)
-        return Record(letter.topic, letter.key or registry_key(*parts), letter.raw)
+        return Record(letter.topic, registry_key(*parts), letter.raw)
 
     def _outcome(self, letter: DeadLetter) -> Record:
         _decode_outcome(letter.raw)
@@ -227,6 +229,7 @@ _MAKERS: Mapping[str, Callable[[Replay, DeadLetter], Record]] = (
     | dict.fromkeys(LAST_WORDS, Replay._registration)  # noqa: SLF001 - as above
     | {
         topics.OUTCOMES: Replay._outcome,  # noqa: SLF001 - as above
+        topics.USER_EVENTS: Replay._registration,  # noqa: SLF001 - as above
         topics.FEEDBACK: Replay._feedback,  # noqa: SLF001 - as above
         topics.TIMERS: Replay._timers,  # noqa: SLF001 - as above
     }

@@ -9,6 +9,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_core import to_json
 
 from operators.quiet_hours import windows_of
+from operators.registry_rows import UserEventRow
 from operators.segment_lists import ListChange, PutUp, decode_list
 from operators.work import Decided
 from schemas import topics
@@ -24,6 +25,7 @@ from schemas.packed import UNREADABLE, fault_of
 from schemas.pipeline import DeadLetter, TokenDeath
 from schemas.registry import DeviceRegistration, UserPreferences, UserProfile, split_registry_key
 from schemas.stream import Message
+from schemas.user_events import UserEvent
 from state.definitions import Removed
 from state.profiles import Choice, Device, Profile
 
@@ -81,11 +83,13 @@ class PreferenceChange(NamedTuple):
 
 Change = Registration | Removal | UserChange | PreferenceChange
 """What changes a user's profile."""
+Read = Change | Definition | Removed | ListChange | UserEventRow
+"""What a record of the registry's topics may say."""
 
 
 def decode_registrations(messages: list[Message], now_ms: int) -> Decided:
     """Turn records of the registry's topics into changes; what is none becomes a dead letter."""
-    changes: list[Change | Definition | Removed | ListChange] = []
+    changes: list[Read] = []
     letters: list[Any] = []
     for message in messages:
         try:
@@ -199,6 +203,10 @@ def _definition(message: Message) -> Definition | Removed:
     return Definition(said.kind, said.tenant, said.name, said.version, body, at_ms)
 
 
+def _user_event(message: Message) -> UserEventRow:
+    return UserEventRow.of(decode(UserEvent, message.value()))
+
+
 def _list(message: Message) -> ListChange:
     change = decode_list(message)
     named = change.head if isinstance(change, PutUp) else change
@@ -206,9 +214,10 @@ def _list(message: Message) -> ListChange:
     return change
 
 
-_DECODERS: dict[str, Callable[[Message], Change | Definition | Removed | ListChange]] = {
+_DECODERS: dict[str, Callable[[Message], Read]] = {
     topics.DEFINITIONS: _definition,
     topics.SEGMENTS: _list,
+    topics.USER_EVENTS: _user_event,
     topics.DEVICES: _device,
     topics.USERS: _user,
     topics.PREFERENCES: _preferences,

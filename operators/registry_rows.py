@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from hashlib import sha256
 from typing import Any, NamedTuple
 
+from schemas.user_events import UserEvent
 from state.profiles import Device, Profile
 
 
@@ -84,6 +85,31 @@ class UserRow(NamedTuple):
             None,
             # The newest change there is, whichever of the two kinds came last.
             max(at_ms, profile.updated_at_ms, profile.preferences_at_ms),
+        )
+
+
+class UserEventRow(NamedTuple):
+    """Something that a user did; fields are the table's columns. Times in epoch ms."""
+
+    tenant: str
+    user_id: str
+    event_id: str
+    name: str
+    occurred_at: int
+    value: float
+    properties: dict[str, str]
+
+    @classmethod
+    def of(cls, said: UserEvent) -> "UserEventRow":
+        """Make the row of an event."""
+        return cls(
+            said.tenant,
+            said.user_id,
+            said.id,
+            said.name,
+            said.occurred_at_ms,
+            said.value,
+            {name: str(value) for name, value in said.properties.items()},
         )
 
 

@@ -15,6 +15,7 @@ from schemas.events import Event
 from schemas.feedback import Feedback
 from schemas.registry import DeviceRegistration, UserPreferences, UserProfile
 from schemas.tenant import Tenant
+from schemas.user_events import UserEvent
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
@@ -25,6 +26,7 @@ PUBLISHED: dict[tuple[int, str], type[BaseModel]] = {
     (1, "user_profile"): UserProfile,
     (1, "user_preferences"): UserPreferences,
     (1, "feedback"): Feedback,
+    (1, "user_event"): UserEvent,
     (1, "tenant"): Tenant,
 }
 """(version, message) -> its model. Examples lie in schemas/v<version>/examples/<message>/."""

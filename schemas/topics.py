@@ -14,6 +14,7 @@ USERS = "users"
 PREFERENCES = "preferences"
 DEFINITIONS = "definitions"
 SEGMENTS = "segments"
+USER_EVENTS = "user.events"
 TOKEN_DEATHS = "tokens.dead"  # noqa: S105 - a topic's name, not a secret
 TIMERS = "timers"
 CAMPAIGNS = "campaigns"

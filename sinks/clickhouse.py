@@ -30,6 +30,11 @@ INSERT_SETTINGS: Mapping[str, Any] = {
     "insert_deduplicate": 1,
     "deduplicate_blocks_in_dependent_materialized_views": 1,
 }
+_KEYS = {
+    "devices": {"tenant", "user_id", "device_id", "version"},
+    "users": {"tenant", "user_id", "version"},
+    "user_events": {"tenant", "user_id", "event_id"},
+}
 LOG_COMMENT = "clarion-outcomes"
 """Marks the writer's inserts in system.processes; the partitions follow after a space."""
 
@@ -154,15 +159,18 @@ class ClickHouseWriter:
         """Insert users, by column name; returns how many. See _insert_registry."""
         return self._insert_registry("users", columns)
 
+    def insert_user_events(self, columns: Mapping[str, Sequence[Any]]) -> int:
+        """Insert what users did, by column name; returns how many. See _insert_registry."""
+        return self._insert_registry("user_events", columns)
+
     def _insert_registry(self, table: str, columns: Mapping[str, Sequence[Any]]) -> int:
         """Insert rows; the highest version of a key wins, so inserting twice changes nothing.
 
-        Columns left out take their defaults; tenant, the ids and version are needed. A time
+        Columns left out take their defaults; those of _KEYS are needed. A time
         column holds datetimes, or else milliseconds since the epoch. Raises ValueError for
         columns of unequal length or without a key, InsertError when ClickHouse refuses.
         """
-        keys = {"tenant", "user_id", "version"} | ({"device_id"} if table == "devices" else set())
-        if missing := keys - columns.keys():
+        if missing := _KEYS[table] - columns.keys():
             raise ValueError(f"{table} need the columns {sorted(missing)}")
         lengths = {len(values) for values in columns.values()}
         if len(lengths) != 1:

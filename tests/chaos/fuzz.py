@@ -31,7 +31,7 @@ FLUSH_TIMEOUT_S = 120.0
 EVENTS = frozenset(topics.EVENTS.values())
 ROUTE = EVENTS | frozenset(topics.CHUNKS.values())
 _REGISTRY = (topics.DEVICES, topics.USERS, topics.PREFERENCES, topics.TOKEN_DEATHS,
-             topics.DEFINITIONS, topics.SEGMENTS)  # fmt: skip
+             topics.DEFINITIONS, topics.SEGMENTS, topics.USER_EVENTS)  # fmt: skip
 _STAGES: dict[str, str] = (
     dict.fromkeys(ROUTE, "route")
     | dict.fromkeys(_REGISTRY, "registry")

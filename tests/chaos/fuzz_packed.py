@@ -158,6 +158,17 @@ def _registration(seed: Seed, topic: str) -> Made:
     return json.dumps({**whole, **seed.rng.choice(wrong)}).encode(), End.LETTER
 
 
+def _user_event(seed: Seed) -> Made:
+    said = {"tenant": TENANT, "user_id": f"fuzz-reg-{seed.number}", "id": f"e-{seed.number}",
+            "name": "order", "occurred_at": "2026-02-02T00:00:00Z"}  # fmt: skip
+    wrong: list[dict[str, Any]] = [
+        {"name": "a b"}, {"value": "x"}, {"properties": {"a": []}}, {"id": ""}, {"more": SECRET},
+    ]  # fmt: skip
+    if seed.rng.random() < 0.3:
+        return json.dumps(said).encode(), End.READ
+    return json.dumps({**said, **seed.rng.choice(wrong)}).encode(), End.LETTER
+
+
 def _death(seed: Seed) -> Made:
     def death(tenant: str = TENANT, user: str = "u-x", at_ms: int = NOW_MS) -> bytes:
         return _encode(TokenDeath(tenant, user, "d", Platform.FCM, SECRET, at_ms,
@@ -216,6 +227,7 @@ _MAKERS: dict[str, Callable[[Seed], Made]] = {
     topics.TOKEN_DEATHS: _death,
     topics.DEFINITIONS: _definition,
     topics.SEGMENTS: _list,
+    topics.USER_EVENTS: _user_event,
 }
 PACKED_TOPICS = tuple(_MAKERS)
 

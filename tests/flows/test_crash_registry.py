@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,21 @@ from flow_harness import Runner, Stores, run_through_crashes
 
 from flows.compose_stores import clickhouse_of
 from sandbox.clickhouse import ClickHouseFacade
+from schemas.definitions import DefinitionRecord, Kind
 from schemas.outcomes import Reason
 from schemas.pipeline import DeadLetter, Platform, TokenDeath
 from schemas.registry import registry_key
 from schemas.settings import Settings
 from schemas.stream import Record
-from schemas.topics import DEAD_REGISTRY, DEVICES, PREFERENCES, TOKEN_DEATHS, USERS
+from schemas.topics import (
+    DEAD_REGISTRY,
+    DEFINITIONS,
+    DEVICES,
+    PREFERENCES,
+    TOKEN_DEATHS,
+    USER_EVENTS,
+    USERS,
+)
 from sinks.clickhouse import connect
 from sinks.clickhouse_migrations import migrate
 from state.profiles import RedisProfiles
@@ -105,6 +115,30 @@ def test_profiles_and_rows_are_the_same_after_crashes(
     assert rows == [(COUNT,)]
     assert client.query("SELECT count() FROM users_current").result_rows == [(COUNT,)]
     assert len({letter.raw for letter in stores.decoded(DEAD_REGISTRY, DeadLetter)}) == 1
+
+
+def test_what_users_did_is_counted_once_and_makes_a_segment(
+    stores: Stores, settings: Settings, client: Client
+) -> None:
+    """Also after crashes: a row that comes twice is one event."""
+
+    def event(user: str, number: int) -> Record:
+        value = {"tenant": "acme", "user_id": user, "id": f"{user}-{number}", "name": "order"}
+        at = {"occurred_at": datetime.now(UTC).isoformat()}
+        return _record(USER_EVENTS, user.encode(), value | at)
+
+    behaviour = {"event": "order", "at_least": 3}
+    said = DefinitionRecord(
+        kind=Kind.SEGMENT, tenant="acme", name="regulars",
+        updated_at=datetime.now(UTC), body={"behaviour": behaviour},
+    )  # fmt: skip
+    stores.put([event(f"u{n}", number) for n in range(20) for number in range(n % 5)])
+    run_through_crashes(Runner(settings, "registry"))
+    stores.put([Record(DEFINITIONS, said.key, said.to_json())])
+    segments = RedisSegments(RedisClient(stores.redis_url))
+    Runner(settings, "registry").run(until=lambda: segments.count("acme", 4, "regulars") == 8)
+    (count,) = client.query("SELECT uniqExact(event_id) FROM user_events").result_rows
+    assert count == (40,)
 
 
 def test_a_token_leaves_its_old_user_and_a_late_death_spares_a_newer_registration(
