@@ -8,10 +8,12 @@ from flows import deliver
 from flows.clock import wall_ms
 from flows.compose import Composer, Process
 from flows.config import resolve_credentials
+from flows.hooks import HookRunner
 from flows.kafka import KafkaSink
 from flows.pruning_alarm import PruningAlarm
 from flows.sender import Sender
 from operators.deliveries import decode_deliveries
+from operators.hooks import BeforeSend
 from operators.hygiene import Hygiene
 from operators.recall import RecallDeliveries
 from operators.settle import Settle
@@ -59,10 +61,12 @@ def make_deliver(composer: Composer, platform: Platform) -> Process:
     sender.generation = lambda: checkpoint.generation
     checkpoint.unfinished = sender
     checkpoint.after_assign = lambda _lane, partitions: sender.assigned(partitions)
+    hooks = HookRunner(composer.tenants)
     parts = deliver.DeliverParts(
         platform=platform,
         source=composer.source(checkpoint, waiting=sender),
         decode=decode_deliveries,
+        hooks=BeforeSend(hooks, composer.tenants.get),
         send=sender.exchange,
         settle=settle,
         encode=encode,
@@ -71,7 +75,7 @@ def make_deliver(composer: Composer, platform: Platform) -> Process:
     process = composer.process(name, deliver.build(parts), checkpoint)
     process.health_beats.append(lambda _count: hygiene.tick(wall_ms()))
     process.start.append(sender.start)
-    process.close.insert(0, sender.stop)
+    process.close[:0] = [sender.stop, hooks.close]
     return process
 
 

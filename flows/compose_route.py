@@ -1,9 +1,11 @@
 """Composes route and timers, the flows between topics."""
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 from flows import route, timers
 from flows.compose import Composer, Process
+from flows.hooks import HookRunner
 from flows.kafka import KafkaSink
 from flows.route_ports import redis_ports
 from flows.route_steps import route_steps
@@ -25,7 +27,8 @@ def make_route(composer: Composer) -> Process:
     checkpoint = composer.transactional("route", lanes)
     redis = composer.redis
     counting = ThreadPoolExecutor(max_workers=1, thread_name_prefix="caps")
-    ports = redis_ports(redis, composer.tenants, composer.controls)
+    hooks = HookRunner(composer.tenants)
+    ports = replace(redis_ports(redis, composer.tenants, composer.controls), hooks=hooks)
     steps = route_steps(
         ports,
         composer.tenants,
@@ -40,7 +43,7 @@ def make_route(composer: Composer) -> Process:
         sink=KafkaSink(checkpoint),
     )
     process = composer.process("route", route.build(parts), checkpoint)
-    process.close.insert(0, counting.shutdown)
+    process.close[:0] = [counting.shutdown, hooks.close]
     return process
 
 

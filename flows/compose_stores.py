@@ -7,8 +7,10 @@ from flows import outcomes
 from flows.checkpoint import Checkpoint, KafkaFlush
 from flows.clickhouse_commit import OutcomeRows
 from flows.compose import Composer, Process
+from flows.hooks import HookRunner
 from flows.kafka import KafkaSink
 from operators.feedback import outcome_rows
+from operators.hooks import AfterOutcome
 from schemas import topics
 from schemas.settings import Settings
 from sinks.clickhouse import ClickHousePing, ClickHouseSettings, ClickHouseWriter, connect
@@ -30,16 +32,19 @@ def make_outcomes(composer: Composer) -> Process:
     )
     checkpoint = Checkpoint("outcomes", lanes, rows)
     checkpoint.after_assign = rows.assigned
+    hooks = HookRunner(composer.tenants)
+    listening = [name for name, one in composer.tenants.items() if one.hooks.after_outcome]
     parts = outcomes.OutcomesParts(
         source=composer.source(checkpoint),
         decode=outcome_rows,
+        hooks=AfterOutcome(hooks, listening),
         encode=encode,
         sink=KafkaSink(checkpoint),
     )
     process = composer.process("outcomes", outcomes.build(parts), checkpoint)
     if composer.settings.flow.epoch_ms is None:
         process.epoch = OUTCOMES_EPOCH
-    process.close += [rows.close, writer.close]
+    process.close += [rows.close, writer.close, hooks.close]
     return process
 
 

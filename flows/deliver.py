@@ -1,7 +1,7 @@
 """deliver: from deliveries to a provider, one process per platform."""
 
-# deliveries ─ decode ─ send ─ settle ─► outcomes
-#                 └──────────────┴─────► timers (retries), dead tokens, dead letters
+# deliveries ─ decode ─ hooks ─ send ─ settle ─► outcomes
+#                 └───────┴──────────────┴─────► timers (retries), dead tokens, dead letters
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,6 +26,7 @@ class DeliverParts:
     platform: str
     source: Source[Batch]
     decode: Step
+    hooks: Step
     send: Callable[[Batch], list[Batch]]
     settle: Step
     encode: Apply
@@ -39,11 +40,13 @@ def build(parts: DeliverParts) -> Dataflow:
     # Batch[Message]
     deliveries = fork("decode", records, parts.decode)
     # Batch[(Delivery, Source)], beside it Batch[DeadLetter]
-    answered = op.flat_map("send", deliveries.oks, parts.send)
+    hooked = fork("hooks", deliveries.oks, parts.hooks)
+    # beside it Batch[Outcome]
+    answered = op.flat_map("send", hooked.oks, parts.send)
     # Batch[Settled]
     settled = fork("settle", answered, parts.settle)
     # Batch[Outcome], beside it Batch[Timer | TokenDeath | DeadLetter]
-    decided = op.merge("decided", settled.oks, settled.outs, deliveries.outs)
+    decided = op.merge("decided", settled.oks, settled.outs, deliveries.outs, hooked.outs)
     encoded = apply("encode", decided, parts.encode)
     # Batch[Record]
     op.output("kafka", to_process("process", encoded), parts.sink)

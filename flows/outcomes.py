@@ -1,7 +1,7 @@
 """outcomes: from decisions and feedback to rows."""
 
-# outcomes, feedback ─ decode ─► ClickHouse
-#                         └────► dead letters
+# outcomes, feedback ─ decode ─ hooks ─► ClickHouse
+#                         └────────────► dead letters
 
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +21,7 @@ class OutcomesParts:
 
     source: Source[Batch]
     decode: Step
+    hooks: Step
     encode: Apply
     sink: Sink[Any]
 
@@ -33,6 +34,7 @@ def build(parts: OutcomesParts) -> Dataflow:
     rows = fork("decode", records, parts.decode)
     # Batch[Row], beside it Batch[DeadLetter]
     letters = apply("encode", rows.outs, parts.encode)
-    merged = op.merge("merged", rows.oks, letters)
+    told = fork("hooks", rows.oks, parts.hooks)
+    merged = op.merge("merged", told.oks, told.outs, letters)
     op.output("clickhouse", to_process("process", merged), parts.sink)
     return flow

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from flows.route_steps import RoutePorts, at_once, route_steps, run_steps
+from operators.hooks import NoHooks
 from operators.work import CHUNK_USERS, Outbound
 from schemas.content import DevicesAudience
 from schemas.events import Event
@@ -100,7 +101,7 @@ class Reach(msgspec.Struct):
 
 READ = frozenset({"segments", "profiles", "controls", "best_hours", "templates"})
 """Ports whose steps only read them."""
-WRITTEN = frozenset({"dedup", "caps", "quotas", "gatherings", "leases", "progress"})
+WRITTEN = frozenset({"dedup", "caps", "quotas", "gatherings", "hooks", "leases", "progress"})
 """Ports that read_only() replaces. A new port of route is in one of these two, says a test."""
 
 
@@ -112,6 +113,7 @@ def read_only(ports: RoutePorts) -> RoutePorts:
         caps=ReadOnlyCaps(ports.caps),
         quotas=ReadOnlyQuotas(ports.quotas),
         gatherings=NoGatherings(),
+        hooks=NoHooks(),
         leases=UnboundedLeases(),
         progress=NoProgress(),
     )

@@ -1,6 +1,6 @@
 """route: from events to deliveries."""
 
-# events, chunks ─ decode ─ dedup ─ digests ─ schedule ─ recall ─ audience ─ profiles ─ local time ─ admit ─ gather ─ caps and fan-out ─ quota ─ pace ─► deliveries
+# events, chunks ─ decode ─ dedup ─ hooks ─ digests ─ schedule ─ recall ─ audience ─ profiles ─ local time ─ admit ─ gather ─ caps and fan-out ─ quota ─ pace ─► deliveries
 #                     └───────┴────────┴─────────┴────────┴──────────┴──────────┴─────────┴─────────────┴───────────┴────► outcomes, timers, chunks, dead letters
 
 from dataclasses import dataclass
@@ -21,6 +21,7 @@ class RouteSteps:
 
     decode: Step
     dedup: Step
+    hooks: Step
     digests: Step
     schedule: Step
     recall: Step
@@ -54,7 +55,8 @@ def build(parts: RouteParts) -> Dataflow:
     works = fork("decode", records, parts.decode)
     # Batch[Work], beside it Batch[DeadLetter | Outcome]
     fresh = fork("dedup", works.oks, parts.dedup)
-    told = fork("digests", fresh.oks, parts.digests)
+    hooked = fork("hooks", fresh.oks, parts.hooks)
+    told = fork("digests", hooked.oks, parts.digests)
     due = fork("schedule", told.oks, parts.schedule)
     # beside it Batch[Timer | Outcome]
     wanted = fork("recall", due.oks, parts.recall)
@@ -77,6 +79,7 @@ def build(parts: RouteParts) -> Dataflow:
         paced.oks,
         works.outs,
         fresh.outs,
+        hooked.outs,
         told.outs,
         due.outs,
         wanted.outs,

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from flows.route_steps import RoutePorts
 from flows.template_view import templates_of
+from operators.hooks import NoHooks
 from operators.recall import Controls
 from schemas.tenant import Tenant
 from state.best_hours import RedisBestHours
@@ -22,9 +23,10 @@ from state.redis_segments import RedisSegments
 def redis_ports(
     redis: RedisClient, tenants: Mapping[str, Tenant], controls: Controls
 ) -> RoutePorts:
-    """Make route's ports on Redis."""
+    """Make route's ports on Redis, without hooks: those are processes, which a flow starts."""
     definitions = RedisDefinitions(redis)
     return RoutePorts(
+        hooks=NoHooks(),
         dedup=RedisDedup(redis),
         segments=RedisSegments(redis),
         profiles=RedisProfiles(redis),

@@ -16,6 +16,7 @@ from operators.digest import CloseDigests
 from operators.fan_out import deliveries_of, fan_out
 from operators.find_template import FindTemplate, Shelves
 from operators.gather import Gather
+from operators.hooks import BeforeRouting, HookCaller
 from operators.join import JoinProfiles
 from operators.local_time import AtLocalTime
 from operators.pace import Leases, Pace
@@ -57,6 +58,7 @@ class RoutePorts:
     progress: Progress
     best_hours: BestHours
     templates: Shelves
+    hooks: HookCaller
 
 
 def route_steps(
@@ -73,6 +75,7 @@ def route_steps(
     return RouteSteps(
         decode=Decode(tenants, business_ms=business_ms, templates=templates),
         dedup=DropDuplicates(ports.dedup),
+        hooks=BeforeRouting(ports.hooks),
         digests=CloseDigests(ports.gatherings, templates),
         schedule=schedule,
         recall=Recall(ports.controls),

@@ -122,6 +122,8 @@ def _mark(work: Work) -> None:
     if draft.variants:
         names = [variant.name for variant in draft.notice.variants]
         deliveries = [replace(d, variant=names[draft.variant_of(d.user_id)]) for d in deliveries]
+    if said := draft.notice.note:
+        deliveries = [replace(d, note=f"{said}; {d.note}".rstrip("; ")) for d in deliveries]
     work.deliveries = deliveries
 
 

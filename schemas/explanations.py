@@ -115,6 +115,14 @@ EXPLANATIONS: dict[Reason, Explanation] = {
         "The category is behind a feature flag, which is off for this user.",
         "categories.<category>.flag and flags in the tenant's file",
     ),
+    Reason.HOOK: Explanation(
+        "The tenant's own hook said not to send it.",
+        "the hook's code, or hooks in the tenant's file",
+    ),
+    Reason.HOOK_FAILED: Explanation(
+        "The tenant's hook failed or took too long, and nothing is sent without its answer.",
+        "the hook's code, its timeout_s, or on_failure: send",
+    ),
     Reason.FREQUENCY_CAP: Explanation(
         "A cap for this user was used up by earlier messages.",
         "categories.<category>.caps, caps or quotas.user_daily in the tenant's file",

@@ -87,6 +87,14 @@ DEATHS_WITHHELD = Counter(
     "Dead tokens that were not pruned, because pruning is frozen",
     ["tenant", "app", "platform"],
 )
+HOOK_FAILURES = Counter(
+    "clarion_hook_failures_total",
+    "Calls of tenants' hooks that failed or took too long",
+    ["tenant", "hook"],
+)
+HOOK_OFF = Gauge(
+    "clarion_hook_off", "1 while a hook is not asked, as it went on failing", ["tenant", "hook"]
+)
 WAITING_FOR = Gauge(
     "clarion_waiting_for",
     "1 while the flow waits for a store that does not answer or cannot serve",

@@ -201,7 +201,8 @@ class Notice(msgspec.Struct, frozen=True, array_like=True):
     local_at: wall-clock time in each user's zone at which they get it, "" for at once.
     best_from_ms: the day begins within which each user gets it at their best hour, 0 for at once;
     default_hour: of those of whom none is known.
-    digest: its own; the category may have one. gathered: it is a digest itself.
+    digest: its own; the category may have one. gathered: it is a digest itself. note: what
+    its outcomes are to tell, such as that a hook failed.
     """
 
     message_id: str
@@ -231,6 +232,7 @@ class Notice(msgspec.Struct, frozen=True, array_like=True):
     variants: tuple[Variant, ...] = ()
     digest: Digest | None = None
     gathered: bool = False
+    note: str = ""
     template_pinned: bool = False
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
+from schemas.hooks import Hook, Hooks
 from schemas.registry import QuietHours
 from schemas.settings import Settings, group_of, variable
 from schemas.template import (
@@ -71,6 +72,8 @@ _TENANT_PARTS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("categories: digest", CategoryDigest),
     ("categories: arbitration", Arbitration),
     ("caps", CapGroup),
+    ("hooks", Hooks),
+    ("hooks: one of them", Hook),
     ("holdout", Holdout),
     ("rates", Rates),
     ("rates: platforms", PlatformRates),

@@ -10,6 +10,7 @@ from schemas.content import Wire, one_or_more
 from schemas.duration import Seconds, WholeSeconds
 from schemas.fields import Locale, Name, TimeZone
 from schemas.gathering import Arbitration, CategoryDigest
+from schemas.hooks import Hooks
 from schemas.policy import (
     DAY_S,
     Cap,
@@ -122,6 +123,7 @@ class Tenant(Wire):
     lint: LintRules = LintRules()
     templates: dict[Name, Versions] = Field(default_factory=dict, max_length=1_000)
     flags: dict[Name, Flag] = Field(default_factory=dict, max_length=200)
+    hooks: Hooks = Hooks()
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -13,6 +13,7 @@ from flows.route import RouteParts, build
 from flows.route_steps import RoutePorts, at_once, route_steps, run_steps
 from operators.encode import Encode
 from operators.find_template import Shelf
+from operators.hooks import NoHooks
 from schemas.campaigns import control_of
 from schemas.definitions import Kind
 from schemas.pipeline import Timer
@@ -42,6 +43,7 @@ def route_ports(stores: Stores, tenants: Collection[str] = ()) -> RoutePorts:
         caps=stores.caps,
         quotas=stores.quotas,
         gatherings=stores.gatherings,
+        hooks=NoHooks(),
         leases=Leases(stores.rates),
         controls=Watched(stores.definitions, Kind.CONTROL, tenants, control_of, refresh_s=0),
         progress=MemoryProgress(),
