@@ -22,6 +22,8 @@ def send(
     user: Annotated[list[str], Parameter(help="a recipient; may be repeated")] = [],  # noqa: B006 - cyclopts copies it
     segment: Annotated[str, Parameter(help="or an audience such as 'buyers & eu'")] = "",
     everyone: Annotated[bool, Parameter(help="or all users of the tenant")] = False,
+    topic: Annotated[str, Parameter(help="or who subscribed to this topic")] = "",
+    group: Annotated[str, Parameter(help="or the devices of this group")] = "",
     type: str = "manual",  # noqa: A002 - the field's name
     priority: str = "high",
     bootstrap: Annotated[
@@ -39,6 +41,10 @@ def send(
         audience["segment"] = segment
     if everyone:
         audience["everyone"] = True
+    if topic:
+        audience["topic"] = topic
+    if group:
+        audience["group"] = group
     event = {
         "id": str(uuid4()),
         "tenant": tenant,

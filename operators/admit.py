@@ -101,6 +101,8 @@ def _reachable(profile: Profile | None, draft: Draft, wanted: str) -> Recipient 
     devices = profile.devices
     if wanted:
         devices = tuple(d for d in devices if d.device_id == wanted)
+    if draft.notice.device_group:
+        devices = tuple(d for d in devices if draft.notice.device_group in d.groups)
     if not devices:
         return Reason.NO_DEVICE
     notice, rules = draft.notice, draft.category

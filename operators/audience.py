@@ -3,6 +3,7 @@
 from operators.slices import within
 from operators.work import CHUNK_USERS, Decided, Work
 from schemas import segments as algebra
+from schemas.fields import GROUP_PREFIX, TOPIC_PREFIX
 from schemas.outcomes import Reason, Status
 from state.progress import Mark, Progress
 from state.segments import Segments
@@ -64,7 +65,9 @@ class ExpandAudience:
         tenant, notice = work.draft.tenant, work.draft.notice
         tree = algebra.parse(notice.expression)
         named = algebra.names(tree)
-        missing = sorted(set(named) - self._segments.exists(tenant.name, named))
+        # Nobody may have subscribed yet: then it is empty.
+        asked = [name for name in named if not name.startswith((TOPIC_PREFIX, GROUP_PREFIX))]
+        missing = sorted(set(asked) - self._segments.exists(tenant.name, asked))
         if missing:
             detail = f"no segment named {', '.join(missing)}"
             return [

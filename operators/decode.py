@@ -11,6 +11,7 @@ from operators.ids import decision_id, trace_id_of
 from operators.variants import variants_of, words_of
 from operators.work import Decided, Draft, Work
 from schemas.events import BadEventError, Event, decode_event
+from schemas.fields import GROUP_PREFIX, TOPIC_PREFIX
 from schemas.outcomes import Reason, Status
 from schemas.packed import UNREADABLE, fault_of
 from schemas.pipeline import Chunk, DeadLetter, Notice, Outcome, Priority
@@ -200,6 +201,7 @@ def notice_of(
         template_version=words.template_version,
         variables=event.variables,
         expression=_expression(event),
+        device_group=getattr(event.audience, "group", ""),
         send_at_ms=event.send_at_ms,
         expires_at_ms=event.expires_at_ms(accepted_at_ms=taken_at_ms, default_ttl_s=default_ttl_s),
         collapse_key=event.collapse_key or "",
@@ -216,6 +218,10 @@ def _expression(event: Event) -> str:
     audience = event.audience
     if hasattr(audience, "segment"):
         return str(audience.segment)
+    if hasattr(audience, "topic"):
+        return f"{TOPIC_PREFIX}{audience.topic}"
+    if hasattr(audience, "group"):
+        return f"{GROUP_PREFIX}{audience.group}"
     return EVERYONE if hasattr(audience, "everyone") else ""
 
 

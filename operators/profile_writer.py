@@ -14,7 +14,7 @@ from operators.registration import (
 )
 from operators.registry_rows import DeviceRow, UserEventRow, UserRow
 from operators.segment_rules import LiveSegment, edit_of
-from schemas.registry import GROUP_PREFIX, TOPIC_PREFIX
+from schemas.fields import GROUP_PREFIX, TOPIC_PREFIX
 from schemas.tenant import Tenant, shards_of
 from state.definitions import Watched
 from state.errors import StateConflictError

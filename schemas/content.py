@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from schemas import segments
-from schemas.fields import AppUrl, Id, Locale, Name, WebUrl
+from schemas.fields import AppUrl, Id, Locale, Name, TopicName, WebUrl
 
 MAX_RECIPIENTS = 100_000
 
@@ -79,7 +79,26 @@ class EveryoneAudience(Wire):
     everyone: Literal[True]
 
 
-Audience = UsersAudience | DevicesAudience | SegmentAudience | EveryoneAudience
+class TopicAudience(Wire):
+    """The users who subscribed to a topic; `topic.<name>` in expressions."""
+
+    topic: TopicName
+
+
+class GroupAudience(Wire):
+    """The devices of a device group, and no other devices of their users."""
+
+    group: TopicName
+
+
+Audience = (
+    UsersAudience
+    | DevicesAudience
+    | SegmentAudience
+    | EveryoneAudience
+    | TopicAudience
+    | GroupAudience
+)
 
 Title = Annotated[str, Field(max_length=500)]
 Body = Annotated[str, Field(max_length=4_000)]

@@ -273,11 +273,13 @@ _AUDIENCES: dict[str, str] = {
     "devices": "DevicesAudience",
     "segment": "SegmentAudience",
     "everyone": "EveryoneAudience",
+    "topic": "TopicAudience",
+    "group": "GroupAudience",
 }
 
 
 def _event_faults(document: dict[str, Any], error: ValidationError) -> list[str]:
-    """Sentences for a faulty event; of the four kinds of audience, only about the one meant."""
+    """Sentences for a faulty event; of the kinds of audience, only about the one meant."""
     details = details_of(error)
     others = [detail for detail in details if detail["loc"][:1] != ("audience",)]
     about = [detail for detail in details if detail["loc"][:1] == ("audience",)]
@@ -289,7 +291,7 @@ def _event_faults(document: dict[str, Any], error: ValidationError) -> list[str]
         return ['audience: must be an object such as {"users": ["u-1"]}', *sentences]
     kinds = [kind for kind in _AUDIENCES if kind in given]
     if len(kinds) != 1:
-        return ["audience: give exactly one of users, devices, segment and everyone", *sentences]
+        return [f"audience: give exactly one of {', '.join(_AUDIENCES)}", *sentences]
     meant = _AUDIENCES[kinds[0]]
     for detail in about:
         detail["loc"] = tuple(part for part in detail["loc"] if part != meant)

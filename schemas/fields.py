@@ -110,6 +110,12 @@ Id = Annotated[str, Field(min_length=1, max_length=128, pattern=ID_PATTERN)]
 Key = Annotated[str, Field(min_length=1, max_length=256, pattern=ID_PATTERN)]
 CollapseKey = Annotated[str, Field(min_length=1, max_length=64, pattern=ASCII_PATTERN)]
 """At most 64 bytes. Source: Apple, "Sending notification requests to APNs", apns-collapse-id."""
+TopicName = Annotated[
+    str, Field(min_length=1, max_length=58, pattern=r"^[A-Za-z0-9_.][A-Za-z0-9_.-]*$")
+]
+"""Of a topic that users subscribe to, or a device group."""
+TOPIC_PREFIX, GROUP_PREFIX = "topic.", "group."
+"""What stands before such a name in audience expressions."""
 Locale = Annotated[str, Field(min_length=2, max_length=35, pattern=LOCALE_PATTERN)]
 WebUrl = Annotated[str, Field(max_length=2048, pattern=WEB_URL_PATTERN)]
 AppUrl = Annotated[str, Field(min_length=1, max_length=2048, pattern=ID_PATTERN)]

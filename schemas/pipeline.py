@@ -196,7 +196,8 @@ class Notice(msgspec.Struct, frozen=True, array_like=True):
 
     texts: by locale, "" being the default's. template: empty when the texts are given.
     template_pinned: the version was the newest when the event came, not one that it asked for.
-    expression: the audience's segment expression, empty when users are listed.
+    expression: the audience's segment expression, empty when users are listed. device_group: only
+    devices of this group, if any.
     accepted_at_ms: by the wall clock; all other times by the business clock.
     local_at: wall-clock time in each user's zone at which they get it, "" for at once.
     best_from_ms: the day begins within which each user gets it at their best hour, 0 for at once;
@@ -234,6 +235,7 @@ class Notice(msgspec.Struct, frozen=True, array_like=True):
     gathered: bool = False
     note: str = ""
     template_pinned: bool = False
+    device_group: str = ""
 
 
 class Chunk(msgspec.Struct, frozen=True, array_like=True):

@@ -20,6 +20,7 @@ from schemas.fields import (
     Name,
     Time,
     TimeZone,
+    TopicName,
 )
 from schemas.pipeline import Platform
 
@@ -34,11 +35,6 @@ EVERYONE = "everyone"
 SegmentName = Annotated[
     str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_.][A-Za-z0-9_.-]*$")
 ]
-TopicName = Annotated[
-    str, Field(min_length=1, max_length=58, pattern=r"^[A-Za-z0-9_.][A-Za-z0-9_.-]*$")
-]
-"""Also of a device group; in expressions it stands behind `topic.` or `group.`."""
-TOPIC_PREFIX, GROUP_PREFIX = "topic.", "group."
 MAX_TOPICS = 200
 MAX_GROUPS = 50
 _BASE64URL_PATTERN = r"^[A-Za-z0-9_-]+={0,2}$"

@@ -90,6 +90,15 @@ def test_a_named_device_is_the_only_one() -> None:
     assert [d.device_id for d in piece.recipients[0][1]] == ["b"]
 
 
+def test_only_the_devices_of_a_group_get_what_is_for_it() -> None:
+    """Its users' other devices do not, nor does who has left it since."""
+    user = profile("u1", device("phone"), device("tv", groups=("tv", "old")))
+    piece = joined(work("u1", "u2", device_group="tv"), user, profile("u2", device("phone")))
+    _, outs = admit([piece], NOW_MS)
+    assert [[d.device_id for d in devices] for _, devices in piece.recipients] == [["tv"]]
+    assert said(outs) == [("u2", "suppressed", "no_device")]
+
+
 def test_a_named_device_that_is_not_there_is_told_by_its_id() -> None:
     """Two of one user are two outcomes."""
     piece = work("u1", "u1", devices=("x", "y"))

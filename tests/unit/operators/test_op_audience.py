@@ -108,6 +108,14 @@ def test_an_empty_audience_is_told() -> None:
     assert said(outs) == [("", "suppressed", "empty_audience")]
 
 
+def test_a_topic_that_nobody_subscribed_to_is_empty() -> None:
+    """And so is a device group without a device: neither is made before its first member."""
+    step = expand(segments(buyers=["u1"]))
+    for expression in ("topic.sports", "group.tv", "buyers & topic.sports"):
+        _, outs = step([work(expression=expression)], NOW_MS)
+        assert said(outs) == [("", "suppressed", "empty_audience")]
+
+
 def test_everyone_needs_no_segment_of_its_own() -> None:
     """Without any user it is empty, not unknown."""
     _, outs = expand(segments())([work(expression="everyone")], NOW_MS)

@@ -69,12 +69,18 @@ def test_a_device_named_twice_counts_once() -> None:
 
 @pytest.mark.parametrize(
     ("audience", "expression"),
-    [({"segment": "a & b"}, "a & b"), ({"everyone": True}, EVERYONE)],
+    [
+        ({"segment": "a & b"}, "a & b"),
+        ({"everyone": True}, EVERYONE),
+        ({"topic": "sports"}, "topic.sports"),
+        ({"group": "tv"}, "group.tv"),
+    ],
 )
 def test_a_segment_is_an_expression_and_no_user(audience: dict, expression: str) -> None:
     """Its users are found later, shard by shard."""
     work = one(event(audience=audience))
     assert (work.users, work.draft.notice.expression) == ((), expression)
+    assert work.draft.notice.device_group == audience.get("group", "")
 
 
 def test_locales_are_found_under_one_spelling() -> None:

@@ -96,7 +96,7 @@ def test_event_is_frozen() -> None:
         setattr(decode_event(raw()), "tenant", "other")  # noqa: B010 - mypy knows that it is frozen
 
 
-ONE_OF_FOUR = "audience: give exactly one of users, devices, segment and everyone"
+ONE_OF_FOUR = "audience: give exactly one of users, devices, segment, everyone, topic, group"
 
 
 @pytest.mark.parametrize(
