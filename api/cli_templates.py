@@ -233,7 +233,7 @@ def _yaml(template: "Template") -> str:
     import yaml  # noqa: PLC0415 - what --help need not wait for
 
     dumped = template.model_dump(mode="json", exclude_defaults=True, exclude={"version"})
-    return yaml.safe_dump(dumped, allow_unicode=True, sort_keys=False)
+    return yaml.safe_dump(dumped, allow_unicode=True, sort_keys=False, width=1_000)
 
 
 def _json(value: Any, *, indent: int = 0) -> str:

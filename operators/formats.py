@@ -5,6 +5,7 @@ is no clock, and a time comes with its offset. Raises FormatError for what canno
 """
 
 from collections.abc import Callable
+from copy import copy
 from datetime import UTC, date, datetime, tzinfo
 from decimal import Decimal, InvalidOperation
 from functools import lru_cache
@@ -17,8 +18,10 @@ from babel.numbers import format_currency, format_decimal, format_percent
 
 from schemas.fields import known_time_zone
 
-MAX_DIGITS: Final = 30
-"""Before and after the decimal point: more is no number that anybody reads."""
+MAX_DIGITS: Final = 20
+"""Before the decimal point, as 64-bit integers have; with those after it, decimal keeps 28."""
+MAX_FRACTION_DIGITS: Final = 6
+MAX_NUMBER_CHARS: Final = 100
 MAX_TAG_CHARS: Final = 35
 _ENGLISH: Final = Locale("en")
 _KEPT: Final = 1_024
@@ -69,17 +72,27 @@ def number(value: object, setting: Setting, digits: int | None = None) -> str:
     amount = _amount(value, "number")
     if digits is None:
         return format_decimal(amount, locale=setting.locale)
-    if type(digits) is not int or not 0 <= digits <= MAX_DIGITS:
-        raise FormatError(f"number: digits is a whole number from 0 to {MAX_DIGITS}")
+    _check_digits(digits, "number")
     pattern = "#,##0" + ("." + "0" * digits if digits else "")
     return format_decimal(amount, format=pattern, locale=setting.locale)
 
 
-def currency(value: object, setting: Setting, code: str) -> str:
-    """19.9 EUR is €19.90 in English, 19,90 € in German. code: ISO 4217."""
+def currency(value: object, setting: Setting, code: str, digits: int | None = None) -> str:
+    """19.9 EUR is €19.90 in English, 19,90 € in German.
+
+    code: ISO 4217. digits: after the decimal point, else as the currency has.
+    """
     if not (isinstance(code, str) and len(code) == 3 and code.isascii() and code.isupper()):
         raise FormatError("currency: give an ISO 4217 code such as 'EUR'")
-    return format_currency(_amount(value, "currency"), code, locale=setting.locale)
+    amount = _amount(value, "currency")
+    if digits is None:
+        return format_currency(amount, code, locale=setting.locale)
+    _check_digits(digits, "currency")
+    pattern = copy(setting.locale.currency_formats["standard"])
+    pattern.frac_prec = (digits, digits)
+    return format_currency(
+        amount, code, format=pattern, locale=setting.locale, currency_digits=False
+    )
 
 
 def percent(value: object, setting: Setting) -> str:
@@ -150,13 +163,21 @@ def _amount(value: object, what: str) -> Decimal:
     """Give an exact number. Text may be one, as JSON numbers lose digits."""
     if isinstance(value, bool) or not isinstance(value, (int, float, str, Decimal)):
         raise FormatError(f"{what}: give a number, not {type(value).__name__}")
+    text = str(value)
+    if len(text) > MAX_NUMBER_CHARS:
+        raise FormatError(f"{what}: the number is out of range")
     try:
-        amount = Decimal(str(value)[: 4 * MAX_DIGITS])
+        amount = Decimal(text)
     except InvalidOperation:
         raise FormatError(f"{what}: give a number, not another text") from None
-    if not amount.is_finite() or not -MAX_DIGITS <= amount.adjusted() <= MAX_DIGITS:
+    if not amount.is_finite() or not -MAX_DIGITS <= amount.adjusted() < MAX_DIGITS:
         raise FormatError(f"{what}: the number is out of range")
     return amount
+
+
+def _check_digits(digits: object, what: str) -> None:
+    if type(digits) is not int or not 0 <= digits <= MAX_FRACTION_DIGITS:
+        raise FormatError(f"{what}: digits is a whole number from 0 to {MAX_FRACTION_DIGITS}")
 
 
 def _moment(value: object, what: str) -> datetime:

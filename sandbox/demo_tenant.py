@@ -78,27 +78,32 @@ _FARES: Final = "https://skyline.example/fares/{{dest}}"
 TEMPLATES: Final[dict[str, dict[str, dict[str, str]]]] = {
     FLIGHT_DELAYED: {
         "en": {
-            "title": "{{ flight }} is delayed by {{ delay_min }} minutes",
+            "title": "{{ flight }} is delayed by"
+            " {{ delay_min | plural(one='# minute', other='# minutes') }}",
             "body": "{{ airline }} to {{ dest_name }} now leaves {{ origin_name }}"
             " at {{ new_time_12h }}.",
         },
         "de": {
-            "title": "{{ flight }} hat {{ delay_min }} Minuten Verspätung",
+            "title": "{{ flight }} hat"
+            " {{ delay_min | plural(one='# Minute', other='# Minuten') }} Verspätung",
             "body": "{{ airline }} nach {{ dest_name }}: neuer Abflug ab {{ origin_name }}"
             " um {{ new_time }} Uhr.",
         },
         "fr": {
-            "title": "{{ flight }} a {{ delay_min }} minutes de retard",
+            "title": "{{ flight }} a"
+            " {{ delay_min | plural(one='# minute', other='# minutes') }} de retard",
             "body": "{{ airline }} vers {{ dest_name }}\u00a0: nouveau départ de"
             " {{ origin_name }} à {{ new_time }}.",
         },
         "es": {
-            "title": "{{ flight }} se retrasa {{ delay_min }} minutos",
+            "title": "{{ flight }} se retrasa"
+            " {{ delay_min | plural(one='# minuto', other='# minutos') }}",
             "body": "{{ airline }} a {{ dest_name }}: nueva salida de {{ origin_name }}"
             " a las {{ new_time }}.",
         },
         "pt-BR": {
-            "title": "{{ flight }} está com {{ delay_min }} minutos de atraso",
+            "title": "{{ flight }} está com"
+            " {{ delay_min | plural(one='# minuto', other='# minutos') }} de atraso",
             "body": "{{ airline }} para {{ dest_name }}: nova partida de {{ origin_name }}"
             " às {{ new_time }}.",
         },
@@ -127,33 +132,35 @@ TEMPLATES: Final[dict[str, dict[str, dict[str, str]]]] = {
     },
     FARE_SALE: {
         "en": {
-            "title": "New York to {{ dest }} from ${{ price_usd }}",
+            "title": "New York to {{ dest }} from {{ price_usd | currency('USD', 0) }}",
             "body": "Fares to {{ dest_name }} are down until tomorrow night.",
             "url": _FARES,
         },
         "de": {
-            "title": "Von New York nach {{ dest }} ab {{ price_usd }} $",
+            "title": "Von New York nach {{ dest }} ab {{ price_usd | currency('USD', 0) }}",
             "body": "Bis morgen Abend günstig nach {{ dest_name }}.",
             "url": f"{_FARES}?lang=de",
         },
         "fr": {
-            "title": "De New York à {{ dest }} dès {{ price_usd }} $",
+            "title": "De New York à {{ dest }} dès {{ price_usd | currency('USD', 0) }}",
             "body": "Petits prix vers {{ dest_name }} jusqu'à demain soir.",
             "url": f"{_FARES}?lang=fr",
         },
         "es": {
-            "title": "De Nueva York a {{ dest }} desde {{ price_usd }} $",
+            "title": "De Nueva York a {{ dest }} desde {{ price_usd | currency('USD', 0) }}",
             "body": "Tarifas rebajadas a {{ dest_name }} hasta mañana por la noche.",
             "url": f"{_FARES}?lang=es",
         },
         "pt-BR": {
-            "title": "De Nova York para {{ dest }} a partir de US$ {{ price_usd }}",
+            "title": "De Nova York para {{ dest }} a partir de"
+            " {{ price_usd | currency('USD', 0) }}",
             "body": "Tarifas menores para {{ dest_name }} até amanhã à noite.",
             "url": f"{_FARES}?lang=pt-BR",
         },
     },
 }
-"""Texts by template and locale. Times are local to the airport; English reads them with AM, PM."""
+"""Texts by template and locale. Times are local to the airport; English reads them with AM, PM.
+Plurals and prices are written as the reader's language does."""
 
 
 def sandbox_tenant(keys: SandboxKeys) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from operators.formats import FILTERS, FormatError, Setting, locale_of, plural, zone_of
@@ -34,6 +34,12 @@ def render(source: str, of: Setting, **variables: object) -> str:
         ("{{ '12345678901234567890.5' | number }}", "en", "12,345,678,901,234,567,890.5"),
         ("{{ 19.9 | currency('EUR') }}", "en", "€19.90"),
         ("{{ 19.9 | currency('EUR') }}", "de", "19,90\u00a0€"),
+        ("{{ 99 | currency('USD', digits=0) }}", "en", "$99"),
+        (
+            "{{ 99 | currency('USD', 0) }} {{ 99 | currency('USD') }}",
+            "de",
+            "99\u00a0$ 99,00\u00a0$",
+        ),
         ("{{ 1999 | currency('JPY') }}", "ja", "￥1,999"),
         ("{{ 0.25 | percent }}", "en", "25%"),
         ("{{ 0.25 | percent }}", "de", "25\u00a0%"),
@@ -100,6 +106,7 @@ def test_a_form_that_is_not_given_is_other() -> None:
         "{{ 1 | number(digits='2') }}",
         "{{ 1 | currency('euro') }}",
         "{{ 1 | currency(5) }}",
+        "{{ 1 | currency('EUR', digits=-1) }}",
         "{{ 1 | currency }}",
         "{{ 1 | plural }}",
         "{{ 1 | plural(one='a') }}",
@@ -176,10 +183,14 @@ _VALUES = st.one_of(
 
 
 @UNTIMED
+@example("currency", "9" * 20 + "." + "9" * 50, "en")
+@example("number", 2**64 - 1, "hi")
+@example("percent", "9" * 20, "ar")
 @given(st.sampled_from(sorted(FILTERS)), _VALUES, st.sampled_from(["en", "ar", "hi", "pt-BR"]))
 def test_any_value_is_written_or_refused(name: str, value: Any, tag: str) -> None:
     """A short text twice the same, or one kind of error."""
-    more: dict[str, Any] = {"currency": {"code": "EUR"}, "plural": {"other": "#"}}.get(name, {})
+    options = {"currency": {"code": "EUR", "digits": 6}, "plural": {"other": "#"}}
+    more: dict[str, Any] = options.get(name, {})
     where = setting(tag, "Asia/Kolkata")
     try:
         text = FILTERS[name](value, where, **more)

@@ -3,9 +3,10 @@ from pathlib import Path
 import msgspec
 import pytest
 import yaml
-from jinja2 import Environment, StrictUndefined
 
 from flows.config import load_tenants
+from operators.formats import Setting, locale_of
+from operators.templates import CompiledText
 from sandbox.demo_tenant import TEMPLATES, tenant_yaml
 from sandbox.fcm_checks import check_meaning, check_schema
 from sandbox.fcm_tokens import live_token
@@ -93,12 +94,14 @@ def test_every_text_renders_and_every_provider_takes_it(
 ) -> None:
     """No variable is missing, and the overrides are ones that the sinks and providers know."""
     event = samples[kind]
-    jinja = Environment(undefined=StrictUndefined, autoescape=False)  # noqa: S701 - no HTML
+    found = locale_of(locale)
+    assert found is not None
     text = {
-        name: jinja.from_string(source).render(event.variables)
+        name: CompiledText(source).render(event.variables, Setting(found))
         for name, source in TEMPLATES[kind][locale].items()
     }
     assert text["title"]
+    assert "{" not in "".join(text.values())
     assert event.template is not None
     apns = build_payload(packed(event, text, Platform.APNS))
     assert isinstance(apns, Payload)
