@@ -17,7 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from flows.checkpoint import produce
 from flows.clock import wall_ms
 from flows.compose_stores import clickhouse_of
-from sandbox import demo_counts, demo_report
+from sandbox import demo_campaign, demo_counts, demo_report
 from sandbox.demo_tenant import sandbox_tenant
 from sandbox.flights import Flight, airports, destination_counts, load_flights
 from sandbox.passengers import Population
@@ -28,7 +28,8 @@ from schemas.settings import ClockSettings
 from schemas.stream import Record
 from sinks.clickhouse import connect
 
-DAY_MS = 86_400_000
+HOUR_MS = 3_600_000
+DAY_MS = 24 * HOUR_MS
 WEEK_MS = 7 * DAY_MS
 FLIGHTS_A_DAY = 842  # at least; the first days of 2013
 SECONDS_A_DAY = 9.0  # of wall time for a day of flights
@@ -37,6 +38,7 @@ SLOT_S = 2.0  # of wall time in a slot of the timer wheel
 DRAIN_TIMEOUT_S = 120.0
 REGISTER_TIMEOUT_S = 300.0
 STEADY_S = 1.0
+CAMPAIGN_RUNS = 1  # a run of a campaign is one message among the events
 BATCH = 500
 IN_FLIGHT = 64
 
@@ -106,7 +108,7 @@ class Demo:
         bar = self._bars.add_task("Start the stack", total=3)
         self._console.print(NOT_DURABLE, style="dim")
         shift_ms = shift_of(flights)
-        first_ms = flights[0].scheduled_at_ms + shift_ms - DAY_MS // 24
+        first_ms = flights[0].scheduled_at_ms + shift_ms - HOUR_MS
         speed = DAY_MS / (SECONDS_A_DAY * 1_000)
         clock = ClockSettings(
             origin_ms=first_ms, wall_origin_ms=wall_ms() + int(LEAD_S * 1_000) + 5_000, speed=speed
@@ -124,10 +126,12 @@ class Demo:
         stack.launch_flows()
         self._bars.advance(bar)
         client = connect(clickhouse_of(settings))
+        watch = demo_campaign.Watch(settings)
         try:
             self._register(stack, producer, client, population, first_ms - DAY_MS)
             stack.await_flows()
             self._bars.advance(bar)
+            produce(producer, demo_campaign.records(first_ms + HOUR_MS))
             replay = events(
                 flights,
                 population,
@@ -138,10 +142,12 @@ class Demo:
             )
             started = time.monotonic()
             self._replay(stack, producer, replay, clock, flights[-1].scheduled_at_ms + shift_ms)
-            self._drain(stack, client, replay)
+            self._drain(stack, client, replay, watch)
             took_s = time.monotonic() - started
-            return self._count(stack, client, replay, took_s)
+            result = self._count(stack, client, replay, took_s)
+            return {**result, "campaign": watch.figures()}
         finally:
+            watch.close()
             client.close()
 
     def _population(self, stack: Stack, flights: list[Flight]) -> Population:
@@ -211,9 +217,11 @@ class Demo:
         _flush(producer)
         self._bars.update(bar, completed=hours)
 
-    def _drain(self, stack: Stack, client: Client, replay: Replay) -> None:
+    def _drain(
+        self, stack: Stack, client: Client, replay: Replay, watch: demo_campaign.Watch
+    ) -> None:
         """Wait until every event is over, nothing is held and the rows stand still."""
-        events_in = replay.counts.records
+        events_in = replay.counts.records + CAMPAIGN_RUNS
         bar = self._bars.add_task("Drain (events over)", total=events_in)
         deadline = time.monotonic() + DRAIN_TIMEOUT_S
         last, steady_since = demo_counts.Progress(0, 0, 0), time.monotonic()
@@ -223,7 +231,7 @@ class Demo:
             self._bars.update(bar, completed=min(events_in, now.events_over))
             if now != last:
                 last, steady_since = now, time.monotonic()
-            over = now.events_over >= events_in and not now.still_held
+            over = now.events_over >= events_in and not now.still_held and watch.is_over()
             if over and time.monotonic() - steady_since >= STEADY_S and not stack.lag():
                 return
             time.sleep(0.25)
@@ -231,7 +239,7 @@ class Demo:
 
     def _count(self, stack: Stack, client: Client, replay: Replay, took_s: float) -> dict[str, Any]:
         result = demo_counts.figures(client)
-        result["events_in"] = replay.counts.records
+        result["events_in"] = replay.counts.records + CAMPAIGN_RUNS
         result["provider_accepted"] = {p.value: stack.stats(p)["accepted"] for p in Platform}
         result["identities"] = {
             "every event has a terminal outcome": (

@@ -14,6 +14,7 @@ MACHINE = (
     "provider_accepted",
     "outcomes",
     "dead_tokens_cleaned",
+    "campaign",
     "latency_ms",
     "events_per_s",
     "deliveries_per_s",
@@ -30,6 +31,7 @@ def show(console: Console, result: dict[str, Any]) -> None:
     console.print(_totals(result))
     console.print(_outcomes(result))
     console.print(_latencies(result))
+    console.print(_campaign(result["campaign"]))
     for title, (sql, found) in result["queries"].items():
         console.print(f"\n[bold]{title}[/bold]\n[dim]{sql}[/dim]")
         console.print(_rows(found.column_names, found.result_rows))
@@ -73,6 +75,14 @@ def _latencies(result: dict[str, Any]) -> Table:
         for priority, found in result["latency_ms"].items()
     ]
     return _rows(("accepted to answered", "p50", "p95", "p99"), rows)
+
+
+def _campaign(run: dict[str, Any]) -> str:
+    return (
+        f"Campaign [bold]{run['id']}[/bold] (a tenth first, then all): {run['phase']},"
+        f" {run['users_routed']:,} of {run['users']:,} users in {run['hours']} hours and"
+        f" {run['ticks']} ticks"
+    )
 
 
 def _identities(result: dict[str, Any]) -> Table:

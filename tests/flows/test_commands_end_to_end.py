@@ -40,6 +40,9 @@ def test_the_demo_holds_its_identities(tmp_path: Path) -> None:
     assert all(count > 0 for count in result["provider_accepted"].values())
     assert result["outcomes"][Status.FAILED][Reason.TOKEN_UNREGISTERED] > 0
     assert result["dead_tokens_cleaned"] > 0
+    campaign = result["campaign"]
+    assert (campaign["phase"], campaign["users_routed"]) == ("finished", campaign["users"])
+    assert campaign["users"] > 0
     assert Reason.QUIET_HOURS in result["outcomes"][Status.DEFERRED]
 
 
