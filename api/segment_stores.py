@@ -1,6 +1,5 @@
 """What the commands of `clarion segments` work on: settings, the tenant, the shared state."""
 
-import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,18 +10,17 @@ from api.cli import CommandError
 from flows.config import ConfigError, load_tenants
 from schemas import segments as algebra
 from schemas.definitions import Definition, Kind
+from schemas.segment_definition import BadSegmentBodyError, check_name
 from schemas.settings import BadSettingsError, Settings, load_settings
 from schemas.tenant import Tenant
 from state.definitions import RedisDefinitions
 from state.errors import StateError
 from state.redis_client import RedisClient
 from state.redis_segments import RedisSegments
-from state.segments import EVERYONE, Generation
+from state.segments import Generation
 from state.uploads import RedisUploads
 
 POLL_S = 0.05
-_NAME = re.compile(r"^[A-Za-z0-9_.][A-Za-z0-9_.-]{0,63}$")
-_KEPT = ("topic.", "group.")
 
 
 @dataclass(frozen=True)
@@ -90,16 +88,10 @@ def opened(tenant: str) -> Iterator[Stores]:
 
 def own_name(name: str) -> str:
     """Give a name back that people may put a segment up under. Raises CommandError."""
-    if not _NAME.match(name):
-        raise CommandError(
-            "name: use 1 to 64 letters, digits, '_', '.' and '-', not starting with '-'"
-        )
-    if name == EVERYONE or name.startswith(_KEPT):
-        raise CommandError(
-            f"name: {EVERYONE!r} and names that begin with {' or '.join(map(repr, _KEPT))} are"
-            " kept by Clarion, choose another"
-        )
-    return name
+    try:
+        return check_name(name)
+    except BadSegmentBodyError as error:
+        raise CommandError(str(error)) from error
 
 
 def wait_until(holds: Callable[[], bool], *, timeout_s: float) -> bool:

@@ -19,6 +19,7 @@ def rows(stores: Stores) -> list[dict[str, Any]]:
     tenant, shards = stores.tenant.name, stores.tenant.shards
     counting = stores.segments.generations(tenant)
     defined = stores.definitions.all(Kind.SEGMENT, tenant)
+    notes = RedisSegmentWork(stores.client).notes(tenant)
     found = []
     for name in sorted({*stores.segments.names(tenant), *defined}):
         one = counting.get(name)
@@ -29,6 +30,7 @@ def rows(stores: Stores) -> list[dict[str, Any]]:
                 "kind": kind if one is None else one.kind,
                 "members": stores.segments.count(tenant, shards, name),
                 "since": "" if one is None else _time(one.at_ms),
+                "error": notes[name].error if name in notes else "",
             }
         )
     return found
@@ -36,7 +38,8 @@ def rows(stores: Stores) -> list[dict[str, Any]]:
 
 def line_of(row: dict[str, Any]) -> str:
     """Give a row as text."""
-    return f"{row['name']:32} {row['kind']:9} {row['members']:>12,} {row['since']}".rstrip()
+    line = f"{row['name']:32} {row['kind']:9} {row['members']:>12,} {row['since']}".rstrip()
+    return f"{line}  NOT BUILT: {row['error']}" if row["error"] else line
 
 
 def details(stores: Stores, name: str) -> dict[str, Any]:

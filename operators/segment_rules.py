@@ -7,7 +7,7 @@ from operator import ge, gt, le, lt
 from typing import Any, NamedTuple
 
 from schemas.definitions import Definition
-from schemas.segment_definition import SegmentBody, read_body
+from schemas.segment_definition import SegmentBody, check_name, read_body
 from schemas.segment_rules import ATTRIBUTES, OF_DEVICES, Condition, Rule, parse_rule
 from state.profiles import Device, Profile
 from state.segments import Edit
@@ -48,6 +48,7 @@ class LiveSegment(NamedTuple):
 
 def live_segment(definition: Definition) -> LiveSegment:
     """Read a definition. Raises BadSegmentBodyError."""
+    check_name(definition.name)
     body = read_body(definition.body)
     matches = None if body.rule is None else compiled(parse_rule(body.rule))
     return LiveSegment(definition.name, definition.version, definition.at_ms, body, matches)

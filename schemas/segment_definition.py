@@ -1,5 +1,6 @@
 """The body of a definition of kind `segment`: a rule over profiles, or a query over ClickHouse."""
 
+import re
 from typing import Annotated, Any, Literal, Self
 
 import msgspec
@@ -8,19 +9,35 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from schemas.content import Wire
 from schemas.decode import explain, faults
 from schemas.duration import WholeSeconds
-from schemas.fields import Id, Name
+from schemas.fields import GROUP_PREFIX, TOPIC_PREFIX, Id, Name
+from schemas.registry import EVERYONE
 from schemas.segment_rules import AGES, BadRuleError, conditions, parse_rule
 
 MAX_SQL_CHARS = 20_000
 MIN_EVERY_S = 60
 DEFAULT_EVERY_S = 900
 
+_NAME = re.compile(r"^[A-Za-z0-9_.][A-Za-z0-9_.-]{0,63}$")
 _Days = Annotated[int, Field(strict=True, ge=1, le=395)]
 _Feedback = Literal["sent", "delivered", "opened", "clicked", "dismissed", "failed", "suppressed"]
 
 
 class BadSegmentBodyError(ValueError):
     """The body defines no segment; the message names each field and what to do."""
+
+
+def check_name(name: str) -> str:
+    """Give a name back that a list, rule or query may have. Raises BadSegmentBodyError."""
+    if not _NAME.match(name):
+        raise BadSegmentBodyError(
+            "name: use 1 to 64 letters, digits, '_', '.' and '-', not starting with '-'"
+        )
+    if name == EVERYONE or name.startswith((TOPIC_PREFIX, GROUP_PREFIX)):
+        raise BadSegmentBodyError(
+            f"name: {EVERYONE!r} and names that begin with {TOPIC_PREFIX!r} or {GROUP_PREFIX!r} are"
+            " kept by Clarion, choose another"
+        )
+    return name
 
 
 class Behaviour(Wire):

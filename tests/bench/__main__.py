@@ -17,6 +17,7 @@ from tests.bench import (
     outcomes_flow,
     report,
     route,
+    segments,
     sink_benches,
     timers_wheel,
 )
@@ -33,6 +34,7 @@ BENCHES: Mapping[str, Measure] = {
     "idle_latency_critical": idle_latency.measure,
     "backlog_rss": backlog.measure,
     "timers": timers_wheel.measure,
+    "segments": segments.measure,
 }
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from schemas.segment_definition import BadSegmentBodyError, body_of
+from schemas.segment_definition import BadSegmentBodyError, body_of, check_name
 from schemas.segment_rules import MAX_CONDITIONS, Condition, Group, conditions, parse_rule
 
 US = {"field": "country", "op": "eq", "value": "US"}
@@ -83,6 +83,16 @@ def test_mistakes_are_named(said: dict[str, Any], expected: str) -> None:
     with pytest.raises(BadSegmentBodyError) as caught:
         body_of(said)
     assert expected in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "name", ["everyone", "topic.x", "group.x", "a b", "-a", "", "x" * 65, "a@b"]
+)
+def test_some_names_are_not_for_people(name: str) -> None:
+    """Clarion keeps them itself, or no expression could name them."""
+    with pytest.raises(BadSegmentBodyError, match="name: "):
+        check_name(name)
+    assert check_name("vip-2.eu") == "vip-2.eu"
 
 
 def test_only_rules_on_ages_change_with_time() -> None:
