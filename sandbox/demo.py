@@ -64,6 +64,7 @@ def run(plan: Plan, *, as_json: bool, directory: Path | None = None) -> int:
     )
     with _directory(directory) as where:
         result = Demo(plan, where, console).run()
+    demo_report.show_explained(console, *result["explained"])
     if as_json:
         sys.stdout.write(json.dumps(demo_report.machine(result), indent=1) + "\n")
     else:
@@ -262,6 +263,7 @@ class Demo:
         result["queries"] = {
             title: (sql.strip(), client.query(sql)) for title, sql in demo_counts.SHOWN.items()
         }
+        result["explained"] = _explained(stack, client)
         return result
 
     @staticmethod
@@ -271,6 +273,16 @@ class Demo:
             raise DemoError(failed)
         if deadline is not None and time.monotonic() > deadline:
             raise DemoError(late)
+
+
+def _explained(stack: Stack, client: Client) -> tuple[str, str]:
+    """Ask why one message came when it did; give the command and its answer, or nothing twice."""
+    found = client.query(demo_counts.TO_EXPLAIN).result_rows
+    if not found:
+        return "", ""
+    message_id, user_id = found[0]
+    words = ("explain", "--message", message_id, "--user", user_id)
+    return " ".join(("clarion", *words)), stack.ask(*words)
 
 
 def shift_of(flights: list[Flight]) -> int:

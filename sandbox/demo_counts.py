@@ -41,6 +41,15 @@ WHERE status = '{Status.SENT}' AND latency_ms >= 0 GROUP BY priority ORDER BY pr
 """  # noqa: S608 - as above
 ROWS = "SELECT count(), uniqExact(outcome_id) FROM outcomes"
 
+# A decision worth explaining: best of somebody who was asleep and got it in the morning.
+TO_EXPLAIN = f"""
+SELECT message_id, user_id FROM outcomes WHERE user_id != ''
+GROUP BY message_id, user_id
+ORDER BY countIf(status = '{Status.DEFERRED}') > 0 DESC, countIf(status = '{Status.SENT}') > 0 DESC,
+         message_id, user_id
+LIMIT 1
+"""  # noqa: S608 - as above
+
 SHOWN = {
     "How fast did each platform take them? (delivery_per_minute, a materialised view)": """
 SELECT platform, priority, sum(sent) AS sent, round(max(latency_p99_ms)) AS worst_minute_p99_ms

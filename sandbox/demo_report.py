@@ -3,6 +3,7 @@
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 MACHINE = (
@@ -36,6 +37,13 @@ def show(console: Console, result: dict[str, Any]) -> None:
         console.print(f"\n[bold]{title}[/bold]\n[dim]{sql}[/dim]")
         console.print(_rows(found.column_names, found.result_rows))
     console.print(_identities(result))
+
+
+def show_explained(console: Console, command: str, answer: str) -> None:
+    """Print one explained decision, when there is one."""
+    if command:
+        console.print(f"\n[bold]One decision, explained[/bold]\n[dim]{escape(command)}[/dim]")
+        console.print(answer.rstrip(), markup=False, highlight=False, soft_wrap=True)
 
 
 def _totals(result: dict[str, Any]) -> Table:

@@ -3,6 +3,7 @@
 import json
 import os
 import ssl
+import subprocess
 import sys
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
@@ -17,12 +18,13 @@ from flows.setup import prepare_stores
 from sandbox.broker import EmbeddedBroker
 from sandbox.keys import SandboxKeys, make_keys
 from sandbox.misbehave import BEHAVE_PATH, SEEN_PATH
-from sandbox.processes import Child, accepts, claim_port, free_port
+from sandbox.processes import Child, StartError, accepts, claim_port, free_port
 from sandbox.tls import CA_FILE
 from sandbox.valkey import EmbeddedValkey
 from schemas.pipeline import FAST, Platform, Priority
 from schemas.settings import Settings, as_environment, load_settings
 
+ASK_TIMEOUT_S = 60.0
 NOT_DURABLE = (
     "The embedded broker and Valkey keep data in memory: they survive no crash. "
     "Point CLARION_KAFKA__BOOTSTRAP and CLARION_REDIS__URL to real ones for anything that matters."
@@ -236,6 +238,26 @@ class Stack:
         )
         child.start()
         return child
+
+    def ask(self, *arguments: str) -> str:
+        """Run a command of the CLI with the stack's settings to its end; give what it printed.
+
+        Raises StartError when it does not end in time.
+        """
+        if self.settings is None:
+            raise RuntimeError("start_stores() comes first")
+        try:
+            done = subprocess.run(  # noqa: S603 - our own command, no shell
+                [sys.executable, "-m", "api", *arguments],
+                capture_output=True,
+                text=True,
+                env=self._environment(as_environment(self.settings)),
+                timeout=ASK_TIMEOUT_S,
+                check=False,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise StartError(f"clarion {arguments[0]} took over {ASK_TIMEOUT_S} s") from error
+        return done.stdout or done.stderr
 
     def failed(self) -> str:
         """Name a child that ended by itself, with its last words, or give an empty string."""

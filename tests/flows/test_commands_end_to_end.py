@@ -44,6 +44,9 @@ def test_the_demo_holds_its_identities(tmp_path: Path) -> None:
     assert (campaign["phase"], campaign["users_routed"]) == ("finished", campaign["users"])
     assert campaign["users"] > 0
     assert Reason.QUIET_HOURS in result["outcomes"][Status.DEFERRED]
+    # It ends with one decision explained, by the command that does so.
+    assert "clarion explain --message" in done.stderr
+    assert "The user now:" in done.stderr
 
 
 @pytest.mark.timeout(150)
