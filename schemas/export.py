@@ -14,6 +14,7 @@ from schemas.event_v0 import EventV0
 from schemas.events import Event
 from schemas.feedback import Feedback
 from schemas.registry import DeviceRegistration, UserPreferences, UserProfile
+from schemas.template import Template
 from schemas.tenant import Tenant
 from schemas.user_events import UserEvent
 
@@ -28,6 +29,7 @@ PUBLISHED: dict[tuple[int, str], type[BaseModel]] = {
     (1, "feedback"): Feedback,
     (1, "user_event"): UserEvent,
     (1, "tenant"): Tenant,
+    (1, "template"): Template,
 }
 """(version, message) -> its model. Examples lie in schemas/v<version>/examples/<message>/."""
 

@@ -1,8 +1,10 @@
 """template_lint: what is wrong is found before anybody gets it."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from operators.template_lint import Finding, lint
 from schemas.template import Template
@@ -23,13 +25,24 @@ def test_a_sound_template_has_no_findings() -> None:
     template = {
         "texts": {
             "en": {"title": "{{ n | plural(one='# bid', other='# bids') }} for {{ user.name }}"},
-            "de": {"title": "{{ n | plural(one='# Auftrag', other='# Aufträge') }}"},
+            "de": {
+                "title": "{{ n | plural(one='# Auftrag', other='# Aufträge') }}",
+                "body": "{% if flags.f %}neu{% endif %}",
+            },
         },
         "data": {"n": "{{ n }}"},
         "apns": {"badge": "{{ n }}", "sound": "{% if user.vip %}v.caf{% endif %}"},
         "variables": {"n": 3, "user": {"name": "Ann", "vip": False}},
     }
-    assert found(template) == []
+    assert found(template, flags={"f": 50}) == []
+
+
+def test_the_template_in_the_docs_has_no_findings() -> None:
+    """Who copies it can publish it."""
+    page = (Path(__file__).parents[3] / "docs" / "templates.md").read_text("utf-8")
+    example = yaml.safe_load(page.partition("```yaml\n")[2].partition("```")[0])
+    assert example["on_oversize"] == "truncate: body"
+    assert found(example) == []
 
 
 @pytest.mark.parametrize(
