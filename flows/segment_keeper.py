@@ -21,6 +21,8 @@ from state.segments import Generation, Segments
 
 TURN_S = 0.5
 LEASE_S = 30.0
+QUERY_LEASE_S = 330.0
+"""A query says nothing before its first block, and may take that long."""
 RETRY_S = 60
 JOIN_S = 10.0
 MAX_ERROR_CHARS = 500
@@ -162,17 +164,17 @@ class SegmentKeeper:
     @contextmanager
     def _leased(self, tenant: str, what: str) -> Iterator[Callable[[], None]]:
         """Hold a lease; gives what renews it between steps. Raises LostError."""
-        held_s = monotonic()
+        held_s, ttl_s = monotonic(), LEASE_S if what == RULES else QUERY_LEASE_S
 
         def hold() -> None:
-            if not self._work.hold(tenant, what, self._owner, ttl_s=LEASE_S):
+            if not self._work.hold(tenant, what, self._owner, ttl_s=ttl_s):
                 raise LostError(f"{what or 'rules'}: another process builds it now")
 
         def go_on() -> None:
             nonlocal held_s
             if self._stopped():
                 raise LostError("the process is to end")
-            if monotonic() - held_s > LEASE_S / 3:
+            if monotonic() - held_s > ttl_s / 3:
                 hold()
                 held_s = monotonic()
 

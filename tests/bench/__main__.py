@@ -18,6 +18,7 @@ from tests.bench import (
     report,
     route,
     segments,
+    segments_live,
     sink_benches,
     timers_wheel,
 )
@@ -35,6 +36,7 @@ BENCHES: Mapping[str, Measure] = {
     "backlog_rss": backlog.measure,
     "timers": timers_wheel.measure,
     "segments": segments.measure,
+    "segments_live": segments_live.measure,
 }
 
 

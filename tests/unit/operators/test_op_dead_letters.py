@@ -26,6 +26,7 @@ from schemas.pipeline import (
     Timer,
     TokenDeath,
 )
+from schemas.segment_lists import ListHead
 from schemas.stream import Record, Source
 from tests.unit.operators.builders import NOW_MS, delivery, event, messages, notice, only, tenant
 
@@ -199,6 +200,22 @@ def test_a_registration_goes_back_under_its_key(topic: str, raw: bytes, key: byt
     made = "/".join(parts).encode() or key
     assert replay(letter(topic, raw, key=b"own")) == Record(topic, b"own", raw)
     assert replay(letter(topic, raw)) == Record(topic, made, raw)
+
+
+def test_definitions_lists_and_user_events_go_back_under_their_keys() -> None:
+    """These have no user in their key, or none at all."""
+    definition = {
+        "kind": "segment", "tenant": "acme", "name": "s", "body": {},
+        "updated_at": "2026-02-02T00:00:00Z",
+    }  # fmt: skip
+    for topic, key, raw in (
+        (topics.DEFINITIONS, b"segment/acme/s", json.dumps(definition).encode()),
+        (topics.SEGMENTS, b"acme/vip", pack(ListHead("acme", "vip", "1-a", 2))),
+        (topics.USER_EVENTS, b"u", example("user_event")),
+    ):
+        assert replay(letter(topic, raw, key=key)) == Record(topic, key, raw)
+    keyless = replay(letter(topics.USER_EVENTS, example("user_event")))
+    assert keyless.key == b"acme/u-1041"
 
 
 def test_an_empty_registration_is_no_tombstone() -> None:
