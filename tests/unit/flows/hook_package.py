@@ -8,11 +8,15 @@ from typing import Any
 
 from schemas.hooks import HookMessage, Verdict
 
-NAMES = ("good", "wrong", "short", "raises", "dies", "hangs", "prints")
+NAMES = ("good", "in_stock", "wrong", "short", "raises", "dies", "hangs", "prints")
 
 
 def good(messages: list[HookMessage]) -> list[Verdict | None]:
     return [Verdict(suppress="no") if m.user_id == "bad" else None for m in messages]
+
+
+def in_stock(messages: list[HookMessage]) -> list[Verdict | None]:
+    return [Verdict(suppress="sold out") if m.data.get("stock") == "0" else None for m in messages]
 
 
 def wrong(messages: list[HookMessage]) -> Any:
