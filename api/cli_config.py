@@ -8,6 +8,7 @@ from cyclopts import App
 from api.cli import CommandError
 from api.cli_schemas import write_texts
 from flows.config import ConfigError, load_tenants, resolve_credentials
+from flows.hook_check import check_hooks
 from schemas.reference import configuration_page
 from schemas.settings import BadSettingsError, load_settings
 from schemas.tenant import Tenant
@@ -24,7 +25,8 @@ def check(directory: Path | None = None, /, *, secrets: bool = False) -> None:
     directory: Path
         Where the tenants' files are; CLARION_TENANTS_DIR when not given.
     secrets: bool
-        Also read the secrets that they point to and check that they are keys.
+        Also read the secrets that they point to and check that they are keys, and that the hooks
+        they name are installed here.
 
     """
     try:
@@ -32,6 +34,7 @@ def check(directory: Path | None = None, /, *, secrets: bool = False) -> None:
         tenants = load_tenants(directory or settings.tenants_dir)
         if secrets:
             resolve_credentials(tenants)
+            check_hooks(tenants)
     except (BadSettingsError, ConfigError) as error:
         raise CommandError(f"the configuration has faults\n{error}") from None
     for name, tenant in tenants.items():

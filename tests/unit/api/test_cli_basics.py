@@ -1,5 +1,6 @@
 """The command line: exit codes, one-line errors, and what it prints."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -116,3 +117,14 @@ def test_unforeseen_error_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixt
     shown = capsys.readouterr().err
     assert shown.startswith("clarion: ")
     assert shown.count("\n") == 1
+
+
+def test_hooks_that_are_not_installed_are_faults(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With the place in the tenant's file."""
+    tenant = {"name": "acme", "categories": {"news": {}}, "hooks": {"before_send": {"name": "no"}}}
+    (tmp_path / "acme.yaml").write_text(json.dumps(tenant))
+    assert run(["config", "check", str(tmp_path)]) == 0
+    assert run(["config", "check", str(tmp_path), "--secrets"]) == 1
+    assert "hooks.before_send.name: no installed package offers" in capsys.readouterr().err
