@@ -1,6 +1,6 @@
 """route: from events to deliveries."""
 
-# events, chunks ─ decode ─ dedup ─ hooks ─ digests ─ schedule ─ recall ─ audience ─ profiles ─ local time ─ admit ─ gather ─ caps and fan-out ─ quota ─ pace ─► deliveries
+# events, chunks ─ decode ─ dedup ─ hooks ─ digests ─ schedule ─ recall ─ audience ─ profiles ─ local time ─ admit ─ gather ─ caps and fan-out ─ channel caps ─ quota ─ pace ─► deliveries
 #                     └───────┴────────┴─────────┴────────┴──────────┴──────────┴─────────┴─────────────┴───────────┴────► outcomes, timers, chunks, dead letters
 
 from dataclasses import dataclass
@@ -33,6 +33,7 @@ class RouteSteps:
     ask_caps: Step
     fan_out: Step
     caps: Step
+    channel_caps: Step
     quota: Step
     deliveries: Apply
     pace: Step
@@ -70,7 +71,8 @@ def build(parts: RouteParts) -> Dataflow:
     asked = fork("ask_caps", gathered.oks, parts.ask_caps)
     addressed = fork("fan_out", asked.oks, parts.fan_out)
     allowed = fork("caps", addressed.oks, parts.caps)
-    within = fork("quota", allowed.oks, parts.quota)
+    open_to = fork("channel_caps", allowed.oks, parts.channel_caps)
+    within = fork("quota", open_to.oks, parts.quota)
     deliveries = apply("deliveries", within.oks, parts.deliveries)
     # Batch[Delivery]
     paced = fork("pace", deliveries, parts.pace)
@@ -91,6 +93,7 @@ def build(parts: RouteParts) -> Dataflow:
         asked.outs,
         addressed.outs,
         allowed.outs,
+        open_to.outs,
         within.outs,
         paced.outs,
     )

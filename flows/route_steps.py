@@ -10,6 +10,7 @@ from flows.route import RouteSteps
 from operators.admit import admit
 from operators.audience import ExpandAudience
 from operators.cap import ApplyCaps, Submit
+from operators.cap_channels import ApplyChannelCaps
 from operators.decode import Decode
 from operators.dedup import DropDuplicates
 from operators.digest import CloseDigests
@@ -88,6 +89,7 @@ def route_steps(
         ask_caps=caps.ask,
         fan_out=partial(fan_out, size_of=size_of),
         caps=caps.settle,
+        channel_caps=ApplyChannelCaps(ports.caps),
         quota=SpendQuota(ports.quotas),
         deliveries=deliveries_of,
         pace=Pace(tenants, ports.leases),

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from operators.work import Decided, Recipient, Work
 from schemas.outcomes import Reason, Status
 from schemas.pipeline import Outcome, Priority
-from schemas.tenant import Tenant
+from schemas.tenant import CapGroup, Tenant
 from state.caps import CapCheck, Caps
 
 Limits = tuple[tuple[str, int, int], ...]
@@ -114,15 +114,31 @@ class ApplyCaps:
 
 
 def limits_of(tenant: Tenant, category: str, kind: str) -> Limits:
-    """Give all limits that a message of this type must hold: (name, limit, window in ms)."""
-    limits = [(category, cap) for cap in tenant.categories[category].caps]
+    """Give the limits that a message of this type must hold: (name, limit, window in ms).
+
+    Those of single channels are asked later, see operators/cap_channels.
+    """
+    found = [
+        (category, cap.limit, cap.window_s * 1_000) for cap in tenant.categories[category].caps
+    ]
     for group in tenant.caps:
-        if group.counts(category, kind):
-            limits += [(f"{GROUP}{group.name}", cap) for cap in group.limits]
-    found = [(name, cap.limit, cap.window_s * 1_000) for name, cap in limits]
+        if not group.channels and group.counts(category, kind):
+            found += limits_of_group(group)
     if tenant.quotas.user_daily is not None:
         found.append((DAILY, tenant.quotas.user_daily, DAY_MS))
     return tuple(found)
+
+
+def limits_of_group(group: CapGroup) -> Limits:
+    """Give the limits of a group, all of one name."""
+    name = f"{GROUP}{group.name}"
+    return tuple((name, cap.limit, cap.window_s * 1_000) for cap in group.limits)
+
+
+def cap_seen(limit: tuple[str, int, int]) -> str:
+    """Say which cap it was."""
+    name, most, window_ms = limit
+    return f"{name}: {most} in {window_ms // 1_000} s"
 
 
 def _ask_ranked(work: Work, limits: Limits, checks: list[CapCheck]) -> Sequence[range]:
@@ -142,12 +158,11 @@ def _capped(
     work: Work, now_ms: int, recipient: Recipient, limit: tuple[str, int, int], reason: Reason
 ) -> Outcome:
     profile, devices = recipient
-    name, most, window_ms = limit
     return work.decide(
         now_ms,
         Status.SUPPRESSED,
         reason,
         user_id=profile.user_id,
         device_id=work.wanted(devices),
-        detail=f"{name}: {most} in {window_ms // 1_000} s",
+        detail=cap_seen(limit),
     )

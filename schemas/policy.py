@@ -30,12 +30,14 @@ class CapGroup(Wire):
     """Caps that several categories, or single types of message, share.
 
     A message counts when its category is among categories and its type among types; an empty list
-    means all. limits: all hold at once, beside the category's own.
+    means all. channels: counts, and holds back, only what goes out on these; empty counts a
+    message once, whatever it goes out on. limits: all hold at once, beside the category's own.
     """
 
     name: Name
     categories: _Names = ()
     types: _Names = ()
+    channels: Annotated[tuple[Platform, ...], Field(max_length=10)] = ()
     limits: Annotated[tuple[Cap, ...], Field(min_length=1, max_length=5)]
 
     def counts(self, category: str, kind: str) -> bool:
