@@ -34,6 +34,8 @@ _FEEDBACK = frozenset(
 )
 _TIME = re.compile(UNTIL + r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ)")
 _FIRST_SEEN = re.compile(r"first seen at (\S+)")
+_COLLECTED = frozenset({Reason.DIGESTED.value, Reason.IN_DIGEST.value})
+_DIGEST = re.compile(r"\bdigest (\S+)$")
 
 
 class Outcomes(Protocol):
@@ -141,6 +143,7 @@ def explain(
     decisions = history.decisions
     steps = [_told(one) for one in decisions]
     notes += _about_duplicates(decisions, event_at)
+    notes += _about_digests(decisions)
     if not decisions and not groups:
         notes += _not_found(message_id, user_id)
     elif user_id and not any(one.user_id for one in decisions):
@@ -330,6 +333,13 @@ def _about_duplicates(
             same = "this same id, sent before" if first == one.message_id else first
             notes[f"the event that was first: {same} ({at})"] = None
     return list(notes)
+
+
+def _about_digests(decisions: Sequence[Decision]) -> list[str]:
+    """Name the messages that events were collected into."""
+    told = (_DIGEST.search(one.detail) for one in decisions if one.reason in _COLLECTED)
+    names = dict.fromkeys(found[1] for found in told if found)
+    return [f"it went into a digest: clarion explain --message {name}" for name in names]
 
 
 def _not_found(message_id: str, user_id: str) -> list[str]:

@@ -19,7 +19,7 @@ NOTES = (
     "profiles, segments and templates are those of now, not those of then",
     "caps begin with what ClickHouse says each user was sent before; daily quotas begin at 0",
     "repeats of events from before --from are not known as duplicates",
-    "rates, pauses, cancellations and the providers' answers are not simulated",
+    "rates, hooks, pauses, cancellations and the providers' answers are not simulated",
 )
 
 

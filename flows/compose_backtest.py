@@ -24,6 +24,7 @@ from schemas.tenant import Tenant
 from sinks.clickhouse import connect
 from sinks.outcome_counts import OutcomeCounts
 from state.memory import MemoryDedup
+from state.memory_gatherings import MemoryGatherings
 from state.memory_limits import MemoryDailyQuotas
 
 
@@ -117,7 +118,12 @@ def _caps(tenant: Tenant, counts: OutcomeCounts) -> SeededCaps:
 def _simulation(
     ports: RoutePorts, tenant: Tenant, business_ms: Callable[[int], int], *, chunk_users: int
 ) -> Simulation:
-    own = replace(ports, dedup=MemoryDedup(), quotas=MemoryDailyQuotas())
+    own = replace(
+        ports,
+        dedup=MemoryDedup(),
+        quotas=MemoryDailyQuotas(),
+        gatherings=MemoryGatherings(),
+    )
     steps = route_steps(
         own,
         {tenant.name: tenant},

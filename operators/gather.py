@@ -7,6 +7,7 @@ from typing import NamedTuple
 import msgspec
 
 from operators.digest import DIGEST, digest_of, due_of, field_of, packed_item
+from operators.seen import until
 from operators.work import Decided, Draft, Recipient, Work
 from schemas.outcomes import Reason, Status
 from schemas.pipeline import Digest, Priority
@@ -82,7 +83,7 @@ class Gather:
                     reason,
                     user_id=profile.user_id,
                     device_id=work.wanted(devices),
-                    detail=f"until {one.due_ms}" if plan.contest else f"digest {one.window_id}",
+                    detail=until(one.due_ms, f"digest {one.window_id}" if plan.digest else ""),
                 )
                 for (profile, devices), one in zip(work.recipients, joined, strict=True)
             ]

@@ -182,6 +182,25 @@ def test_a_duplicate_names_the_event_that_was_first() -> None:
     assert "not on Kafka any more" in gone.notes[0]
 
 
+def test_a_digested_event_names_its_digest() -> None:
+    """Whether the window is still open or not, and once."""
+    found = explain(
+        Remembered(
+            decision(
+                status="deferred",
+                reason="digested",
+                detail="until 2026-02-02T03:40:00Z, digest w-1",
+            ),
+            decision(reason="in_digest", detail="digest w-1", occurred_at_ms=NOW_MS + 1),
+        ),
+        "m-1",
+        user_id="u1",
+        now_ms=NOW_MS,
+    )
+    assert found.steps[0].until == "2026-02-02T03:40:00Z"
+    assert found.notes == ["it went into a digest: clarion explain --message w-1"]
+
+
 def test_an_events_bytes_are_explained_by_their_id() -> None:
     """Also those that are none: with every fault."""
     found = explain_event(Remembered(decision()), event(), now_ms=NOW_MS)

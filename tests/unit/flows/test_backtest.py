@@ -19,6 +19,7 @@ from schemas.stream import Source
 from sinks.outcome_counts import TO_SEND, Had
 from state.caps import CapCheck
 from state.memory import MemoryDedup
+from state.memory_gatherings import MemoryGatherings
 from state.profiles import QuietHours
 from tests.contract.state_stores import in_memory
 from tests.unit.operators.builders import (
@@ -47,6 +48,7 @@ def simulation(*people: Any, of: Any = None) -> Simulation:
             ports,
             profiles=known(*people),
             dedup=MemoryDedup(),
+            gatherings=MemoryGatherings(),
             caps=SeededCaps(lambda _users: (), lambda _c, _t: ()),
         ),
         {"acme": rules},
@@ -98,6 +100,20 @@ def test_a_schedule_waits_and_a_repeat_is_told() -> None:
         ("news", "suppressed", "duplicate_event"): 1,
         ("news", TO_SEND, ""): 1,
     }
+
+
+def test_a_digest_closes_at_its_time() -> None:
+    """Three events become one message; the fourth opens a window that stays open."""
+    rules = tenant(
+        categories={"news": {"digest": {"window_s": 600, "template": "summary"}}},
+        templates={"summary": {"texts": {"en": {"title": "{{ count }} news"}}}},
+    )
+    run = simulation(profile(), of=rules)
+    for minute in (0, 3, 9, 11):
+        run.take(message(f"m-{minute}", NOW_MS + minute * 60_000))
+    assert run.decided["news", TO_SEND, ""] == 1
+    assert run.decided["news", "suppressed", "in_digest"] == 3
+    assert run.held == 1
 
 
 def test_only_what_came_from_outside_is_run() -> None:
