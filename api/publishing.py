@@ -2,12 +2,11 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from threading import Event
-from time import monotonic
 from typing import Any
 
 from confluent_kafka import KafkaException, Producer
 
+from api.waiting import wait_until
 from schemas.definitions import (
     MAX_DEFINITION_BYTES,
     Definition,
@@ -20,7 +19,6 @@ from schemas.topics import DEFINITIONS
 from state.definitions import Definitions
 
 TIMEOUT_S = 15.0
-POLL_S = 0.02
 
 
 class PublishError(Exception):
@@ -120,11 +118,12 @@ class DefinitionWriter:
     ) -> None:
         if not self._wait_s:
             return
-        poll, deadline_s = Event(), monotonic() + self._wait_s
-        while not holds(self._definitions.get(kind, tenant, name)):
-            if monotonic() >= deadline_s:
-                raise PublishError(
-                    f"{kind} {name!r} is on its topic, but the registry flow has not taken it"
-                    f" within {self._wait_s:.0f} s: is `clarion flows run registry` running?"
-                )
-            poll.wait(POLL_S)
+
+        def is_there() -> bool:
+            return holds(self._definitions.get(kind, tenant, name))
+
+        if not wait_until(is_there, timeout_s=self._wait_s):
+            raise PublishError(
+                f"{kind} {name!r} is on its topic, but the registry flow has not taken it"
+                f" within {self._wait_s:.0f} s: is `clarion flows run registry` running?"
+            )

@@ -9,7 +9,8 @@ from confluent_kafka import KafkaException
 
 from api.cli import CommandError
 from api.publishing import ConflictError, DefinitionWriter, Publisher, PublishError
-from api.segment_stores import Stores, wait_until
+from api.segment_stores import Stores
+from api.waiting import wait_until
 from flows.compose import Composer
 from flows.compose_segments import ClickHouseQueries, make_keeper, make_queries
 from flows.yaml_files import BadYamlError, read_yaml

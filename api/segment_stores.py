@@ -1,38 +1,25 @@
 """What the commands of `clarion segments` work on: settings, the tenant, the shared state."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from threading import Event
-from time import monotonic
+from functools import cached_property
 
 from api.cli import CommandError
-from flows.config import ConfigError, load_tenants
+from api.tenant_stores import TenantStores, tenant_stores
 from schemas import segments as algebra
 from schemas.definitions import Definition, Kind
 from schemas.segment_definition import BadSegmentBodyError, check_name
-from schemas.settings import BadSettingsError, Settings, load_settings
-from schemas.tenant import Tenant
-from state.definitions import RedisDefinitions
-from state.errors import StateError
-from state.redis_client import RedisClient
-from state.redis_segments import RedisSegments
 from state.segments import Generation
 from state.uploads import RedisUploads
 
-POLL_S = 0.05
 
-
-@dataclass(frozen=True)
-class Stores:
+class Stores(TenantStores):
     """The tenant and its shared state."""
 
-    settings: Settings
-    tenant: Tenant
-    segments: RedisSegments
-    uploads: RedisUploads
-    definitions: RedisDefinitions
-    client: RedisClient
+    @cached_property
+    def uploads(self) -> RedisUploads:
+        """Give the tenant's uploaded lists."""
+        return RedisUploads(self.client)
 
     def parsed(self, text: str) -> algebra.Expression:
         """Parse an expression of existing segments. Raises CommandError."""
@@ -57,33 +44,8 @@ class Stores:
 @contextmanager
 def opened(tenant: str) -> Iterator[Stores]:
     """Give the stores of a tenant. Raises CommandError for what a person can mend."""
-    try:
-        settings = load_settings()
-        tenants = load_tenants(settings.tenants_dir)
-    except (BadSettingsError, ConfigError) as error:
-        raise CommandError(str(error)) from error
-    if tenant not in tenants:
-        raise CommandError(f"tenant: there is no {tenant!r}, use one of {', '.join(tenants)}")
-    redis = settings.redis
-    client = RedisClient(
-        redis.url,
-        cluster=redis.cluster,
-        timeout_s=max(redis.timeout_s, 30.0),
-        connect_timeout_s=redis.connect_timeout_s,
-    )
-    try:
-        yield Stores(
-            settings,
-            tenants[tenant],
-            RedisSegments(client),
-            RedisUploads(client),
-            RedisDefinitions(client),
-            client,
-        )
-    except StateError as error:
-        raise CommandError(str(error)) from error
-    finally:
-        client.close()
+    with tenant_stores(tenant) as stores:
+        yield Stores(stores.settings, stores.tenant, stores.client)
 
 
 def own_name(name: str) -> str:
@@ -92,13 +54,3 @@ def own_name(name: str) -> str:
         return check_name(name)
     except BadSegmentBodyError as error:
         raise CommandError(str(error)) from error
-
-
-def wait_until(holds: Callable[[], bool], *, timeout_s: float) -> bool:
-    """Ask again and again; False when it did not come true in time."""
-    poll, deadline_s = Event(), monotonic() + timeout_s
-    while not holds():
-        if monotonic() >= deadline_s:
-            return False
-        poll.wait(POLL_S)
-    return True

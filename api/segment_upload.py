@@ -11,7 +11,8 @@ from typing import BinaryIO, NamedTuple
 from api.cli import CommandError
 from api.segment_define import remove
 from api.segment_files import BadColumnError, Format, format_of, read_ids
-from api.segment_stores import Stores, wait_until
+from api.segment_stores import Stores
+from api.waiting import wait_until
 from flows.list_upload import ListUpload, UploadError
 from operators.segment_lists import LIST
 from schemas.segment_lists import Mode
