@@ -10,6 +10,14 @@ from operators.find_template import FindTemplate
 from operators.ids import decision_id, trace_id_of
 from operators.variants import variants_of, words_of
 from operators.work import Decided, Draft, Work
+from schemas.content import (
+    DevicesAudience,
+    EveryoneAudience,
+    GroupAudience,
+    SegmentAudience,
+    TopicAudience,
+    UsersAudience,
+)
 from schemas.events import BadEventError, Event, decode_event
 from schemas.fields import GROUP_PREFIX, TOPIC_PREFIX
 from schemas.outcomes import Reason, Status
@@ -215,21 +223,22 @@ def notice_of(
 
 
 def _expression(event: Event) -> str:
+    # By type: to look for a field that a pydantic model does not have takes microseconds.
     audience = event.audience
-    if hasattr(audience, "segment"):
-        return str(audience.segment)
-    if hasattr(audience, "topic"):
+    if isinstance(audience, SegmentAudience):
+        return audience.segment
+    if isinstance(audience, TopicAudience):
         return f"{TOPIC_PREFIX}{audience.topic}"
-    if hasattr(audience, "group"):
+    if isinstance(audience, GroupAudience):
         return f"{GROUP_PREFIX}{audience.group}"
-    return EVERYONE if hasattr(audience, "everyone") else ""
+    return EVERYONE if isinstance(audience, EveryoneAudience) else ""
 
 
 def _listed(event: Event) -> tuple[tuple[str, ...], tuple[str, ...]]:
     audience = event.audience
-    if hasattr(audience, "users"):
+    if isinstance(audience, UsersAudience):
         return audience.users, ()
-    if hasattr(audience, "devices"):
+    if isinstance(audience, DevicesAudience):
         # Once each, as for users: two chunks would both send to a device named twice.
         pairs = dict.fromkeys((d.user_id, d.device_id) for d in audience.devices)
         return tuple(user for user, _ in pairs), tuple(device for _, device in pairs)
