@@ -13,7 +13,7 @@ from flows.compose_segments import (
     watched_segments,
 )
 from flows.kafka import KafkaSink
-from flows.segment_keeper import KeeperThread
+from flows.segment_keeper import KINDS, KeeperThread
 from operators.define import Define
 from operators.profile_writer import WriteProfiles
 from operators.registration import decode_registrations
@@ -64,8 +64,20 @@ def make_registry(composer: Composer) -> Process:
     process = composer.process("registry", registry.build(parts), checkpoint)
     ended = Event()
     queries = ClickHouseQueries(make_queries(composer))
-    keeper = make_keeper(composer, queries, lambda: ended.is_set() or composer.stopped())
-    thread = KeeperThread(keeper, ended)
-    process.start.append(thread.start)
-    process.close = [thread.close, *process.close, queries.close, writer.close]
+    # A thread each: a new rule does not wait for a query that takes its time.
+    threads = [
+        KeeperThread(
+            make_keeper(
+                composer,
+                queries,
+                lambda: ended.is_set() or composer.stopped(),
+                kinds=frozenset({kind}),
+            ),
+            ended,
+        )
+        for kind in sorted(KINDS)
+    ]
+    process.start += [thread.start for thread in threads]
+    closing = [thread.close for thread in threads]
+    process.close = [*closing, *process.close, queries.close, writer.close]
     return process

@@ -9,7 +9,7 @@ import structlog
 from flows.clock import wall_ms
 from flows.compose import Composer
 from flows.compose_stores import clickhouse_of
-from flows.segment_keeper import SegmentKeeper
+from flows.segment_keeper import KINDS, SegmentKeeper
 from operators.behaviour import sql_of
 from operators.segment_builder import QueryError, SegmentBuilder
 from operators.segment_rules import LiveSegment, live_segment
@@ -72,6 +72,7 @@ def make_keeper(
     queries: ClickHouseQueries,
     stopped: Callable[[], bool],
     *,
+    kinds: frozenset[str] = KINDS,
     tells: bool = True,
 ) -> SegmentKeeper:
     """Make what builds segments. stopped: ends a build that is under way. tells: logs it."""
@@ -91,5 +92,6 @@ def make_keeper(
         builder=builder,
         now_ms=wall_ms,
         stopped=stopped,
+        kinds=kinds,
         tells=tells,
     )

@@ -11,7 +11,7 @@ import structlog
 
 from operators.segment_builder import LostError, QueryError, SegmentBuilder
 from operators.segment_lists import LIST
-from operators.segment_rules import LiveSegment
+from operators.segment_rules import QUERY, RULE, LiveSegment
 from schemas import metrics
 from schemas.tenant import Tenant
 from state.definitions import Watched
@@ -24,6 +24,7 @@ LEASE_S = 30.0
 QUERY_LEASE_S = 330.0
 """A query says nothing before its first block, and may take that long."""
 RETRY_S = 60
+KINDS = frozenset({RULE, QUERY})
 JOIN_S = 10.0
 MAX_ERROR_CHARS = 500
 
@@ -32,7 +33,7 @@ class SegmentKeeper:
     """Builds what is defined and not built, or due, and deletes what is defined no more.
 
     Several may run; a lease decides who builds. now_ms: wall clock. stopped: ends what is
-    under way. tells: logs what it builds.
+    under way. kinds: what it builds. tells: logs it.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class SegmentKeeper:
         builder: SegmentBuilder,
         now_ms: Callable[[], int],
         stopped: Callable[[], bool] = lambda: False,
+        kinds: frozenset[str] = KINDS,
         tells: bool = True,
     ) -> None:
         self._tenants = tenants
@@ -54,7 +56,7 @@ class SegmentKeeper:
         self._builder = builder
         self._now_ms = now_ms
         self._stopped = stopped
-        self._tells = tells
+        self._kinds, self._tells = kinds, tells
         self._owner = uuid4().hex
         self._with_some = set(tenants)
         self._log = structlog.get_logger()
@@ -111,7 +113,7 @@ class SegmentKeeper:
         return [
             one
             for name, one in defined.items()
-            if _is_due(one, counting.get(name), notes.get(name), now_ms)
+            if one.kind in self._kinds and _is_due(one, counting.get(name), notes.get(name), now_ms)
         ]
 
     def _build(self, tenant: str, due: Sequence[LiveSegment]) -> None:

@@ -3,14 +3,12 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Protocol
 
-from operators.segment_rules import RULE, LiveSegment, edit_of
+from operators.segment_rules import QUERY, RULE, LiveSegment, edit_of
 from schemas.segment_definition import SegmentBody
 from state.errors import StateConflictError
 from state.profiles import MAX_ATTEMPTS, Profile, Profiles
 from state.segments import EVERYONE, Generation, Segments
 
-QUERY = "query"
-"""The kind of generation that a query gives."""
 STEP = 500
 
 

@@ -13,8 +13,8 @@ from state.profiles import Device, Profile
 from state.segments import Edit
 
 DAY_MS = 86_400_000
-RULE = "rule"
-"""The kind of generation that a rule keeps."""
+RULE, QUERY = "rule", "query"
+"""The kinds of generation that are defined: what a rule keeps, and what a query gave."""
 
 Subject = tuple[Profile, Device | None, int]
 """A profile, the one device that is looked at if any, and the time."""
@@ -39,6 +39,11 @@ class LiveSegment(NamedTuple):
     at_ms: int
     body: SegmentBody
     matches: Matches | None
+
+    @property
+    def kind(self) -> str:
+        """Of the generations that it makes."""
+        return QUERY if self.matches is None else RULE
 
     @property
     def generation(self) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from threading import Event
 from typing import Any
 
-from flows.segment_keeper import RETRY_S, KeeperThread, SegmentKeeper
+from flows.segment_keeper import KINDS, RETRY_S, KeeperThread, SegmentKeeper
 from operators.segment_builder import LostError, QueryError
 from operators.segment_rules import LiveSegment, live_segment
 from schemas.definitions import Definition, Kind
@@ -56,7 +56,7 @@ class World:
         self.builder = FakeBuilder(self.segments, lambda: self.now_ms)
         self.keeper = self.another()
 
-    def another(self) -> SegmentKeeper:
+    def another(self, kinds: frozenset[str] = KINDS) -> SegmentKeeper:
         return SegmentKeeper(
             {"acme": tenant()},
             definitions=Watched(
@@ -66,6 +66,7 @@ class World:
             work=self.work,
             builder=self.builder,  # type: ignore[arg-type]
             now_ms=lambda: self.now_ms,
+            kinds=kinds,
         )
 
     def define(self, name: str, body: dict[str, Any], version: int = 1) -> None:
@@ -130,6 +131,17 @@ def test_what_is_defined_no_more_is_deleted_and_lists_stay() -> None:
     world.definitions.apply([Removed(Kind.SEGMENT, "acme", "plain", NOW_MS + 9)])
     world.another().turn()
     assert world.segments.names("acme") == ["vip"]
+
+
+def test_rules_and_queries_may_have_keepers_of_their_own() -> None:
+    """So that neither waits for the other."""
+    world = World()
+    world.define("plain", PLAIN)
+    world.define("query", QUERY)
+    world.keeper = world.another(frozenset({"query"}))
+    assert world.turn() == ["query"]
+    world.keeper = world.another(frozenset({"rule"}))
+    assert world.turn() == ["plain"]
 
 
 def test_only_one_builds() -> None:
