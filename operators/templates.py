@@ -1,10 +1,10 @@
 """Jinja, fenced in: a template sees what it is given, for a bounded time, and nothing else.
 
 Whatever goes wrong inside becomes a RenderError, so that one bad template stops one message and not
-the process. What is not bounded is the memory that a text builds on purpose, as by doubling itself:
-templates come from the tenant's configuration, not from events.
+the process. Steps are counted, and what is built is bounded (operators/template_bounds).
 """
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextvars import ContextVar
 from functools import lru_cache
@@ -18,6 +18,18 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from operators.flags import FLAGS
 from operators.formats import FILTERS, PLAIN, ZONED, Setting
+from operators.template_bounds import (
+    BINOPS,
+    BOUNDED_FILTERS,
+    JOINED,
+    WithoutConcat,
+    check_binop,
+    check_call,
+    check_filter,
+    check_format,
+    check_output,
+    joined,
+)
 
 TEMPLATES_KEPT = 1_024
 MAX_TEXT_CHARS = 4_000  # as for texts that come with the event
@@ -25,12 +37,12 @@ MAX_STEPS = 20_000
 """Turns of loops and calls in one text: a few milliseconds, far more than a notification needs."""
 FORMAT_STEPS = 20
 """What writing a number or a date costs of these."""
-MAX_REPEATED = 10_000
-MAX_EXPONENT = 64
+OUTPUT_PER_STEP = 32
 TELLING_CHARS = 4
 HIDDEN = "(hidden)"
 USER = "user"
 _COUNTED = "counted"
+_RESULT = "result"
 
 _encode_json = msgspec.json.Encoder().encode
 _decode_json = msgspec.json.Decoder().decode
@@ -50,6 +62,14 @@ def _spend(steps: int = 1) -> None:
     left[0] -= steps
     if left[0] < 0:
         raise SecurityError(f"more than {MAX_STEPS} turns of loops and calls")
+
+
+def _counted_output(value: Any) -> Any:
+    """Count what is put out, as a loop inside {% set %} may put out a large value very often."""
+    kind = type(value)
+    if kind is not int and not (kind is str and len(value) < OUTPUT_PER_STEP):
+        _spend(check_output(value) // OUTPUT_PER_STEP)
+    return value
 
 
 @pass_context
@@ -72,14 +92,32 @@ def _formatting(write: Callable[..., str]) -> Callable[..., str]:
     return written
 
 
+def _bounded(name: str, filter_: Callable[..., Any]) -> Callable[..., Any]:
+    """Make one of Jinja's filters look at the lengths first."""
+    wants = getattr(getattr(filter_, "jinja_pass_arg", None), "name", "")
+
+    @pass_context
+    def bounded(context: Context, value: Any, *args: Any, **options: Any) -> Any:
+        checked = check_filter(name, value, args, options)
+        if wants == "eval_context":
+            return filter_(context.eval_ctx, checked, *args, **options)
+        if wants == "environment":
+            return filter_(context.environment, checked, *args, **options)
+        return filter_(checked, *args, **options)
+
+    return bounded
+
+
 class _Fence(ImmutableSandboxedEnvironment):
     """No attributes of Python's insides, no changes to what is given, no endless work."""
 
-    intercepted_binops = frozenset({"*", "**"})
+    intercepted_binops = BINOPS
 
     def __init__(self) -> None:
-        super().__init__(undefined=StrictUndefined, autoescape=False)
+        super().__init__(undefined=StrictUndefined, autoescape=False, finalize=_counted_output)
         self.filters[_COUNTED] = _counted
+        self.filters[JOINED] = joined
+        self.filters.update({name: _bounded(name, self.filters[name]) for name in BOUNDED_FILTERS})
         self.filters.update({name: _formatting(write) for name, write in FILTERS.items()})
         # These make as much text as a number says.
         del self.globals["lipsum"], self.filters["center"], self.filters["indent"]
@@ -87,28 +125,31 @@ class _Fence(ImmutableSandboxedEnvironment):
     def call(self, context: Context, obj: Any, /, *args: Any, **kwargs: Any) -> Any:
         """Call what the template calls, while it has steps left."""
         _spend()
-        return super().call(context, obj, *args, **kwargs)
+        return super().call(context, obj, *check_call(obj, args, kwargs), **kwargs)
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
-        """Multiply, but do not repeat a text or raise to a power beyond reason."""
-        if operator == "**" and not (_is_small(left) and _is_small(right)):
-            raise SecurityError(f"powers of numbers up to {MAX_EXPONENT} only")
-        if operator == "*" and _length(left, right) > MAX_REPEATED:
-            raise SecurityError(f"a text or list repeated to more than {MAX_REPEATED}")
+        """Work out a sum or a product, unless it builds too much."""
+        check_binop(operator, left, right)
         return super().call_binop(context, operator, left, right)
 
+    def wrap_str_format(self, value: Any) -> Callable[..., str] | None:
+        """Give str.format as the sandbox has it, unless it builds too much."""
+        wrapped = super().wrap_str_format(value)
+        if wrapped is None:
+            return None
 
-def _is_small(value: Any) -> bool:
-    return isinstance(value, (int, float)) and abs(value) <= MAX_EXPONENT
+        def bounded(*args: Any, **kwargs: Any) -> str:
+            check_format(value.__self__, args, kwargs)
+            return wrapped(*args, **kwargs)
 
+        return bounded
 
-def _length(left: Any, right: Any) -> int:
-    """Give how long a repeated text or list would become; 0 for a product of numbers."""
-    if isinstance(right, (str, list, tuple)):
-        left, right = right, left
-    if isinstance(left, (str, list, tuple)) and isinstance(right, int):
-        return len(left) * right
-    return 0
+    def parsed(self, source: str) -> nodes.Template:
+        """Parse a text, and count the turns of its loops and what `~` builds."""
+        tree: nodes.Template = WithoutConcat().visit(self.parse(source))
+        for loop in list(tree.find_all(nodes.For)):
+            loop.iter = nodes.Filter(loop.iter, _COUNTED, [], [], None, None, lineno=loop.lineno)
+        return tree
 
 
 _fence = _Fence()
@@ -127,12 +168,9 @@ class CompiledText:
 
     def __init__(self, source: str) -> None:
         """Compile. Raises RenderError."""
+        _steps_left.set([MAX_STEPS])  # constants are put out while compiling
         try:
-            tree = _fence.parse(source)
-            for loop in list(tree.find_all(nodes.For)):
-                loop.iter = nodes.Filter(
-                    loop.iter, _COUNTED, [], [], None, None, lineno=loop.lineno
-                )
+            tree = _fence.parsed(source)
             self.names = frozenset(meta.find_undeclared_variables(tree))
             self.per_user = not self.names.isdisjoint({USER, FLAGS})
             used = {found.name for found in tree.find_all(nodes.Filter)}
@@ -196,14 +234,17 @@ def is_expression(source: str) -> bool:
 class CompiledValue(CompiledText):
     """One Jinja expression that gives a value instead of a text."""
 
-    __slots__ = ("_expression",)
+    __slots__ = ("_assignment",)
 
     def __init__(self, source: str) -> None:
         """Compile "{{ expression }}". Raises RenderError."""
         super().__init__(source)
         try:
             inner = source.strip()[2:-2].strip("-+")
-            self._expression = _fence.compile_expression(inner, undefined_to_none=False)
+            tree = _fence.parsed(f"{{% set {_RESULT} = ({inner}) %}}")
+            self._assignment = Template.from_code(
+                _fence, _fence.compile(tree), _fence.make_globals(None)
+            )
         except Exception as error:  # as in CompiledText
             raise _render_error(error) from error
 
@@ -212,7 +253,9 @@ class CompiledValue(CompiledText):
         _steps_left.set([MAX_STEPS])
         _setting.set(setting)
         try:
-            found = self._expression(variables)
+            context = self._assignment.new_context(dict(variables))
+            deque(self._assignment.root_render_func(context), maxlen=0)
+            found = context.vars[_RESULT]
             if isinstance(found, Undefined):
                 str(found)  # raises, naming the variable
             return _decode_json(_encode_json(found))

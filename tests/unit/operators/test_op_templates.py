@@ -1,5 +1,6 @@
 """Templates: hostile, broken and endless ones become errors, and nothing worse."""
 
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -11,6 +12,18 @@ EXPONENTIAL = (
     "{% macro f(n) %}{% if n %}{{ f(n - 1) }}{{ f(n - 1) }}{% endif %}{% endmacro %}{{ f(60) }}"
 )
 ENDLESS = "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}"
+DOUBLED_BY_TILDE = (
+    "{% set ns = namespace(t='ab') %}{% for i in range(40) %}{% set ns.t = ns.t ~ ns.t %}"
+    "{% endfor %}{{ ns.t | length }}"
+)
+DOUBLED_BY_PLUS = DOUBLED_BY_TILDE.replace("~", "+")
+DOUBLED_BY_OUTPUT = (
+    "{% set x %}{% for i in range(19000) %}{{ 'a' * 9000 }}{% endfor %}{% endset %}{{ x | length }}"
+)
+NESTED_LISTS = "".join(
+    "{% set " + new + " = [" + ", ".join([old] * 9) + "] %}"
+    for old, new in pairwise(["'a'", *"bcdefgh"])
+) + "{{ h }}"  # fmt: skip
 RECURSIVE = "{% for x in [[1]] recursive %}{{ loop([x]) }}{% endfor %}"
 
 
@@ -30,6 +43,15 @@ def render(source: str, **variables: object) -> str:
         ("{{ plan.seats * 2 }} {{ 2 ** 10 }} {{ '-' * 3 }}", "6 1024 ---"),
         ("{{ '%d items' % plan.seats }} {{ '{:>4}'.format(plan.seats) }}", "3 items    3"),
         ("{% set user = 'x' %}{{ user }}", "x"),
+        ("{{ name ~ '!' ~ plan.seats }} {{ 'a' + 'b' }} {{ 7 % 4 }} {{ [1] + [2] }}",
+         "Zoë!3 ab 3 [1, 2]"),
+        ("{{ '{:>4}|{:.1f}'.format('x', 2) }} {{ '%05.1f' % 2 }}", "   x|2.0 002.0"),
+        ("{{ 'a-b'.replace('-', '+') }} {{ 'a-b' | replace('-', '+') }}", "a+b a+b"),
+        ("{{ items | join(', ') }} {{ ', '.join(items) }} {{ [1, 2] | join }}", "a, b a, b 12"),
+        ("{{ items | map('upper') | join('-') }} {{ [1, 2] | sum }}", "A-B 3"),
+        ("{{ 'x'.ljust(3) }}| {{ plan | tojson }} {{ 'ab' | title | trim }}",
+         'x  | {"seats": 3} Ab'),
+        ("{{ 'a b c' | wordwrap(3) | length }} {{ 'abcdef' | truncate(5, leeway=0) }}", "5 ab..."),
     ],
 )  # fmt: skip
 def test_what_a_template_may_do(source: str, expected: str) -> None:
@@ -66,6 +88,28 @@ def test_what_a_template_may_do(source: str, expected: str) -> None:
         "{{ 10 ** 10 ** 8 }}",
         "{{ 99999 ** 99999 }}",
         "{{ namespace().x.y }}",
+        "{{ 'a'.ljust(999999999) | length }}",
+        "{{ 'a'.zfill(999999999) | length }}",
+        "{{ '\t'.expandtabs(999999999) | length }}",
+        "{{ '%999999999d' % 1 }}",
+        "{{ '%*d' % (999999999, 1) }}",
+        "{{ '%0999999999d' | format(1) }}",
+        "{{ '{:>999999999}'.format(1) }}",
+        "{{ '{:>{}}'.format(1, 999999999) }}",
+        "{{ ('a' * 9999).replace('a', 'b' * 9999) | length }}",
+        "{{ ('a' * 9999) | replace('a', 'b' * 9999) | length }}",
+        "{{ ('a' * 9999).join('b' * 9999) | length }}",
+        "{{ (['a' * 9999] * 9) | map('upper') | join('-' * 9999) | length }}",
+        "{{ ''.join((['a' * 9999] * 11) | map('upper')) | length }}",
+        "{{ [['a']] | sum(start=[]) }}",
+        "{{ 'x'.translate({120: 'y'}) }}",
+        DOUBLED_BY_TILDE,
+        DOUBLED_BY_PLUS,
+        DOUBLED_BY_OUTPUT,
+        NESTED_LISTS,
+        NESTED_LISTS.replace("{{ h }}", "{{ h | upper | length }}"),
+        NESTED_LISTS.replace("{{ h }}", "{{ 'a' ~ h }}"),
+        NESTED_LISTS.replace("{{ h }}", "{{ '%s' % [h] }}"),
     ],
 )
 def test_what_fails_is_a_render_error(source: str) -> None:
