@@ -178,7 +178,8 @@ class CompiledText:
             self.zoned = by_name or not used.isdisjoint(ZONED)
             self.localized = by_name or not used.isdisjoint(FILTERS)
             code = _fence.compile(tree)
-            self._template = Template.from_code(_fence, code, _fence.make_globals(None))
+            # A plain dict: Jinja's own chain of two costs a third of the time to render.
+            self._template = Template.from_code(_fence, code, dict(_fence.globals))
         except Exception as error:  # jinja2's parser, or Python's on what it made
             raise _render_error(error) from error
 
@@ -243,7 +244,7 @@ class CompiledValue(CompiledText):
             inner = source.strip()[2:-2].strip("-+")
             tree = _fence.parsed(f"{{% set {_RESULT} = ({inner}) %}}")
             self._assignment = Template.from_code(
-                _fence, _fence.compile(tree), _fence.make_globals(None)
+                _fence, _fence.compile(tree), dict(_fence.globals)
             )
         except Exception as error:  # as in CompiledText
             raise _render_error(error) from error
