@@ -13,7 +13,7 @@ from api.cli import CommandError
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
-    from api.explain import Explained
+    from api.explained import Explained
     from schemas.settings import Settings
     from state.profiles import Profile
 
@@ -107,27 +107,19 @@ def _content(asked: str) -> bytes | None:
 def _profile(settings: "Settings", tenant: str, user_id: str) -> "Profile | None":
     """Read a profile as it is now; None where there is none. Raises NoProfileError."""
     from api.explain import NoProfileError  # noqa: PLC0415 - what --help need not wait for
+    from flows.compose_rehearsal import live_redis  # noqa: PLC0415 - as above
     from flows.config import ConfigError, load_tenants  # noqa: PLC0415 - as above
     from state.errors import StateError  # noqa: PLC0415 - as above
     from state.profiles import RedisProfiles  # noqa: PLC0415 - as above
-    from state.redis_client import RedisClient  # noqa: PLC0415 - as above
 
-    redis = settings.redis
-    client = RedisClient(
-        redis.url,
-        cluster=redis.cluster,
-        timeout_s=redis.timeout_s,
-        connect_timeout_s=redis.connect_timeout_s,
-    )
     try:
         known = load_tenants(settings.tenants_dir).get(tenant)
         if known is None:
             raise NoProfileError(f"tenant {tenant} is not configured here")
-        return RedisProfiles(client).get_many(tenant, known.shards, [user_id])[0]
+        with live_redis(settings) as client:
+            return RedisProfiles(client).get_many(tenant, known.shards, [user_id])[0]
     except (ConfigError, StateError) as error:
         raise NoProfileError(str(error)) from error
-    finally:
-        client.close()
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from api.cli import CommandError
+from api.terminal import safe
 from flows.dead_letters import DeadLetters, Mark, Resolution, Resolver
 from operators.dead_letters import LAST_WORDS, Filed, RefusedError, Replay, Wanted
 from schemas.moments import moment
@@ -108,8 +109,7 @@ class Teller:
 
 def say(line: str) -> None:
     """Print a line of text; what could steer a terminal is replaced."""
-    shown = "".join(one if one.isprintable() or one == "\n" else "\ufffd" for one in line)
-    sys.stdout.write(f"{shown}\n")
+    sys.stdout.write("\n".join(map(safe, line.split("\n"))) + "\n")
 
 
 def put(line: dict[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from api.terminal import safe
 from flows.rehearsal import Reach
 from schemas.explanations import explanation_of
 from schemas.moments import moment
@@ -10,7 +11,7 @@ from schemas.moments import moment
 def lines(reach: Reach) -> Iterator[str]:
     """Give the lines, safe for a terminal."""
     for line in _lines(reach):
-        yield "".join(one if one.isprintable() else "\ufffd" for one in line)
+        yield safe(line)
 
 
 def _lines(reach: Reach) -> Iterator[str]:

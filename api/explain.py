@@ -5,103 +5,20 @@ A service without a printer: the command line and the HTTP API both show what it
 
 import re
 from collections.abc import Callable, Sequence
-from datetime import datetime
-from typing import Any, Protocol
 
-import msgspec
-
-from operators.seen import UNTIL, windows_seen
+from api.explain_story import message_of, profile_now, told, where_it_stands
+from api.explained import Explained, Outcomes, Told
 from schemas.events import BadEventError, decode_event
 from schemas.explanations import explanation_of
-from schemas.masking import masked
-from schemas.moments import moment
-from schemas.outcomes import Reason, Status, TokenAction
+from schemas.outcomes import Reason, Status
 from schemas.stream import Source
 from schemas.topics import EVENTS
-from sinks.outcome_history import Decision, Group, History
+from sinks.outcome_history import Decision, Group
 from state.profiles import Profile
 
-LATE_MS = 120_000
-"""Held for longer than its time by this much, something is not running."""
-_WAITING = frozenset({Status.DEFERRED.value, Status.RETRY.value})
-_FEEDBACK = frozenset(
-    {
-        Status.DELIVERED.value,
-        Status.OPENED.value,
-        Status.CLICKED.value,
-        Status.DISMISSED.value,
-    }
-)
-_TIME = re.compile(UNTIL + r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ)")
 _FIRST_SEEN = re.compile(r"first seen at (\S+)")
 _COLLECTED = frozenset({Reason.DIGESTED.value, Reason.IN_DIGEST.value})
 _DIGEST = re.compile(r"\bdigest (\S+)$")
-
-
-class Outcomes(Protocol):
-    """What is remembered of messages; sinks/outcome_history.py asks ClickHouse."""
-
-    def tenants(self, message_id: str) -> list[str]:
-        """Give the tenants that have such a message."""
-        ...
-
-    def decisions(self, tenant: str, message_id: str, user_ids: Sequence[str]) -> History:
-        """Give what was decided about these users, in time order; "" stands for the message."""
-        ...
-
-    def groups(self, tenant: str, message_id: str) -> list[Group]:
-        """Count what was decided about the message's users."""
-        ...
-
-    def users(self, tenant: str, message_id: str) -> int:
-        """Count the users about whom anything was decided."""
-        ...
-
-
-class Told(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One decision. rule: what decided it, in words; change: where to look if it should not have.
-
-    seen: the state that policy saw. provider: its answer. until: when what is held comes again.
-    latency_ms: from the event's arrival to the provider's answer. for_token: what the answer meant
-    for the device token, when it is not to be kept.
-    """
-
-    at: str
-    status: str
-    reason: str
-    rule: str
-    change: str
-    seen: str = ""
-    until: str = ""
-    user_id: str = ""
-    device_id: str = ""
-    platform: str = ""
-    attempt: int = 0
-    provider: str = ""
-    provider_id: str = ""
-    latency_ms: int = -1
-    for_token: str = ""
-    trace_id: str = ""
-
-
-class Explained(msgspec.Struct, frozen=True, omit_defaults=True):
-    """All there is to say. message: its type, category and so on. now: where it stands.
-
-    steps: in time order; of the one user asked for, and of the message as a whole. groups: how
-    many users met what, when no user was asked for. profile: as it is now, tokens masked.
-    notes: what cannot be known or may be the cause.
-    """
-
-    message_id: str
-    tenant: str = ""
-    user_id: str = ""
-    message: dict[str, Any] = {}
-    steps: list[Told] = []
-    groups: list[Group] = []
-    users: int = 0
-    now: str = ""
-    profile: dict[str, Any] | None = None
-    notes: list[str] = []
 
 
 class AmbiguousError(ValueError):
@@ -141,7 +58,7 @@ def explain(
         groups = outcomes.groups(tenant, message_id)
         users = outcomes.users(tenant, message_id) if groups else 0
     decisions = history.decisions
-    steps = [_told(one) for one in decisions]
+    steps = [told(one) for one in decisions]
     notes += _about_duplicates(decisions, event_at)
     notes += _about_digests(decisions)
     if not decisions and not groups:
@@ -163,7 +80,7 @@ def explain(
         message_id=message_id,
         tenant=tenant,
         user_id=user_id,
-        message=_message(decisions),
+        message=message_of(decisions),
         steps=steps,
         groups=groups,
         users=users,
@@ -201,118 +118,6 @@ def source_in(text: str) -> Source | None:
     if topic in EVENTS.values() and partition.isdecimal() and offset.isdecimal():
         return Source(topic, int(partition), int(offset))
     return None
-
-
-def where_it_stands(decisions: Sequence[Decision], groups: Sequence[Group], now_ms: int) -> str:
-    """Say in a line whether it has ended, and what is still held."""
-    last: dict[tuple[str, str], Decision] = {}
-    newest_ms = 0
-    for one in decisions:
-        if one.status in _FEEDBACK:
-            continue
-        last[one.user_id, one.delivery_id] = one
-        newest_ms = max(newest_ms, one.occurred_at_ms)
-    waiting = [
-        one
-        for one in last.values()
-        if one.status in _WAITING
-        # What was held as a whole is over once anything came after it.
-        and (one.delivery_id or (one.occurred_at_ms >= newest_ms and not groups))
-    ]
-    ended = [one for one in last.values() if one.status not in _WAITING]
-    parts = [f"{len(ended)} ended"] if ended else []
-    for one in waiting:
-        until = _until(one)
-        where = one.device_id or one.user_id or "the message"
-        late = until and datetime.fromisoformat(until).timestamp() * 1_000 < now_ms - LATE_MS
-        held = "waits for its next attempt" if one.status == Status.RETRY else "is held"
-        parts.append(
-            f"{where} {held}{f' until {until}' if until else ''}{', overdue' if late else ''}"
-        )
-    return "; ".join(parts)
-
-
-def profile_now(profile: Profile) -> dict[str, Any]:
-    """Show a profile as it is now: no token, and nothing that says nothing."""
-    windows = (profile.quiet_hours, *profile.more_quiet_hours) if profile.quiet_hours else ()
-    shown: dict[str, Any] = {
-        "devices": [
-            {
-                "device_id": one.device_id,
-                "platform": one.platform.value,
-                "app": one.app,
-                "token": masked(one.token),
-                "registered_at": moment(one.registered_at_ms),
-            }
-            for one in profile.devices
-        ],
-        "locale": profile.locale,
-        "time_zone": profile.time_zone,
-        "country": profile.country,
-        "opted_out_all": profile.opted_out_all,
-        "opted_out_categories": list(profile.opted_out_categories),
-        "opted_out_channels": list(profile.opted_out_platforms),
-        "choices": [
-            {
-                name: value
-                for name, value in (
-                    ("allow", one.allow),
-                    ("type", one.type),
-                    ("category", one.category),
-                    ("channel", one.platform),
-                )
-                if value != ""
-            }
-            for one in profile.choices
-        ],
-        "muted_until": moment(profile.muted_until_ms) if profile.muted_until_ms else "",
-        "quiet_hours": windows_seen(profile.time_zone, windows, "the user's") if windows else "",
-        "segments": list(profile.segments),
-        "updated_at": moment(max(profile.updated_at_ms, profile.preferences_at_ms)),
-    }
-    return {name: value for name, value in shown.items() if value or name == "devices"}
-
-
-def _told(one: Decision) -> Told:
-    rule, change = explanation_of(one.reason)
-    answered = one.attempt > 0 and one.status != Status.DEFERRED
-    words = f"{one.provider_status or ''} {one.detail}".strip()
-    return Told(
-        at=_exact(one.occurred_at_ms),
-        status=one.status,
-        reason=one.reason,
-        rule=rule,
-        change=change,
-        seen="" if answered else one.detail,
-        until=_until(one),
-        user_id=one.user_id,
-        device_id=one.device_id,
-        platform=one.platform,
-        attempt=one.attempt,
-        provider=words if answered else "",
-        provider_id=one.provider_id,
-        latency_ms=one.latency_ms,
-        for_token="" if one.token_action == TokenAction.KEEP else one.token_action,
-        trace_id=one.trace_id,
-    )
-
-
-def _exact(at_ms: int) -> str:
-    return f"{moment(at_ms)[:-1]}.{at_ms % 1_000:03}Z"
-
-
-def _until(one: Decision) -> str:
-    found = _TIME.match(one.detail) if one.status in _WAITING else None
-    return found[1] if found else ""
-
-
-def _message(decisions: Sequence[Decision]) -> dict[str, Any]:
-    names = ("type", "category", "priority", "campaign_id")
-    known = next((one for one in decisions if one.category), None)
-    if known is None:
-        return {}
-    shown: dict[str, Any] = {name: value for name in names if (value := getattr(known, name))}
-    return {**shown, "sandbox": True} if known.sandbox else shown
 
 
 def _about_duplicates(

@@ -3,13 +3,14 @@
 from collections.abc import Iterator
 from typing import Any
 
-from api.explain import Explained, Told
+from api.explained import Explained, Told
+from api.terminal import safe
 
 
 def lines(found: Explained) -> Iterator[str]:
     """Give the lines, safe for a terminal."""
     for line in _lines(found):
-        yield "".join(one if one.isprintable() else "\ufffd" for one in line)
+        yield safe(line)
 
 
 def _lines(found: Explained) -> Iterator[str]:
