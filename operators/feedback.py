@@ -5,6 +5,7 @@ from typing import Any
 import msgspec
 
 from operators.work import Decided
+from schemas.campaigns import campaign_of_run
 from schemas.decode import BadMessageError, decode
 from schemas.feedback import Feedback
 from schemas.outcomes import Reason, Status
@@ -49,6 +50,7 @@ def outcome_of(raw: bytes | None, outcome_id: str) -> Outcome:
         user_id=said.user_id,
         device_id=said.device_id or "",
         delivery_id=said.delivery_id or "",
+        campaign_id=said.campaign_id or campaign_of_run(said.message_id),
         detail=said.detail[:200],
         created_at_ms=said.occurred_at_ms,
     )

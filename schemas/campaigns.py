@@ -1,5 +1,6 @@
 """Campaigns: one message for a large audience, released over time as its author says."""
 
+import re
 from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any, Literal, Self
@@ -47,6 +48,9 @@ CampaignId = Annotated[str, Field(min_length=1, max_length=90, pattern=ID_PATTER
 """Shorter than other ids, as those of its runs are made from it."""
 Cron = Annotated[str, Field(min_length=9, max_length=200), AfterValidator(_cron)]
 LocalTime = Annotated[str, Field(pattern=LOCAL_TIME_PATTERN), AfterValidator(_local_time)]
+
+
+_RUN_ID = re.compile(r"(.+):([0-9a-z]{2,8}):(\d{1,16})")
 
 
 class Schedule(Wire):
@@ -253,5 +257,14 @@ def run_id_of(campaign: str, start_id: str, due_ms: int) -> str:
 
 def start_of(run_id: str) -> str:
     """Give the start that a run came of, "" for a message that is no run."""
-    parts = run_id.rsplit(":", 2)
-    return parts[1] if len(parts) == 3 and parts[2].isdigit() else ""
+    return _parts(run_id)[1]
+
+
+def campaign_of_run(run_id: str) -> str:
+    """Give the campaign of a run, "" for a message that is no run."""
+    return _parts(run_id)[0]
+
+
+def _parts(run_id: str) -> tuple[str, str]:
+    found = _RUN_ID.fullmatch(run_id)
+    return (found[1], found[2]) if found else ("", "")

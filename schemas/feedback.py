@@ -19,7 +19,10 @@ class FeedbackKind(StrEnum):
 
 
 class Feedback(Wire):
-    """One report about one message. detail: such as the button clicked."""
+    """One report about one message. detail: such as the button clicked.
+
+    campaign_id: as the app got it in its data; of a campaign's run the message's id tells it.
+    """
 
     schema_version: Literal[1] = 1
     tenant: Name
@@ -29,6 +32,7 @@ class Feedback(Wire):
     device_id: Id | None = None
     kind: FeedbackKind
     occurred_at: Time
+    campaign_id: Id | None = None
     detail: Annotated[str, Field(max_length=500)] = ""
 
     @property

@@ -44,6 +44,20 @@ def test_feedback_becomes_an_outcome(kind: str) -> None:
     assert found.occurred_at_ms == 1_767_600_000_000
 
 
+@pytest.mark.parametrize(
+    ("said", "campaign"),
+    [
+        ({}, ""),
+        ({"campaign_id": "spring"}, "spring"),
+        ({"message_id": "a:b:fd6c7087:1795378172229"}, "a:b"),
+        ({"message_id": "a:fd6c7087:17", "campaign_id": "other"}, "other"),
+    ],
+)
+def test_opens_count_for_their_campaign(said: dict[str, str], campaign: str) -> None:
+    """As the app tells, or as the id of a campaign's run does."""
+    assert outcome_of(feedback(**said), "x").campaign_id == campaign
+
+
 def test_its_id_comes_from_where_it_lies() -> None:
     """A replay gives the same row, a repeat another."""
     raw = feedback()

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from schemas.campaigns import Campaign, run_id_of, start_of
+from schemas.campaigns import Campaign, campaign_of_run, run_id_of, start_of
 from schemas.decode import explain, faults
 
 MESSAGE = {
@@ -70,5 +70,6 @@ def test_a_ramp_ends_with_everybody() -> None:
 def test_a_run_tells_the_start_that_it_came_of() -> None:
     """Also of a campaign with colons in its name; other messages tell none."""
     assert start_of(run_id_of("a:b", "s1", 17)) == "s1"
-    assert start_of("a:b:c") == ""
+    assert campaign_of_run(run_id_of("a:b", "s1", 17)) == "a:b"
+    assert start_of("a:b:c") == campaign_of_run("a:b:c") == ""
     assert start_of("m-1") == ""
