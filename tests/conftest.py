@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from confluent_kafka.admin import AdminClient, NewTopic
+from hypothesis import HealthCheck, settings
 
 from sandbox.broker import EmbeddedBroker
 from sandbox.valkey import EmbeddedValkey
@@ -18,6 +19,17 @@ from tests.servers.apache_kafka import ApacheKafka
 from tests.servers.kafka_archive import make_class_archive
 from tests.servers.redis_server import RealRedis
 from tests.servers.topics import create
+
+
+# How long an example takes says more about the machine than about the code; in CI, what one run
+# finds the next one finds as well.
+settings.register_profile(
+    "clarion",
+    deadline=None,
+    derandomize=bool(os.environ.get("CI")),
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("clarion")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
