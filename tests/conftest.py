@@ -20,7 +20,6 @@ from tests.servers.kafka_archive import make_class_archive
 from tests.servers.redis_server import RealRedis
 from tests.servers.topics import create
 
-
 # How long an example takes says more about the machine than about the code; in CI, what one run
 # finds the next one finds as well.
 settings.register_profile(
