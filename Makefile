@@ -23,8 +23,7 @@ up: .venv/.ready
 	@$(BIN)/clarion up $(ARGS)
 
 test: .venv/.ready
-	@$(BIN)/python -m pytest tests -n auto --maxprocesses=4 --dist=loadfile \
-		--ignore=tests/bench --ignore=tests/integration --ignore=tests/chaos $(ARGS)
+	@$(BIN)/python -m pytest tests --ignore=tests/bench --ignore=tests/integration --ignore=tests/chaos $(ARGS)
 
 # The same suites on Apache Kafka and Redis, and those that break these; installs what is missing.
 test-kafka: .venv/.ready
