@@ -3,7 +3,6 @@
 import json
 import random
 import threading
-from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -12,7 +11,7 @@ from confluent_kafka import Producer
 from flow_harness import Runner, Stores
 
 from api.cli import run
-from flows import compose_stores, rebuild
+from flows import rebuild
 from flows.checkpoint import produce
 from schemas.outcomes import Reason
 from schemas.pipeline import DeadLetter, Platform, TokenDeath
@@ -23,39 +22,11 @@ from schemas.topics import DEAD_REGISTRY, DEVICES, PREFERENCES, TOKEN_DEATHS, US
 from state.profiles import Profile
 from state.redis_client import RedisClient
 
+pytestmark = pytest.mark.usefixtures("no_clickhouse")
 USER_COUNT = 60
 DIED_MS = 1_767_225_602_500  # 2026-01-01T00:00:02.5Z
 _profile = msgspec.msgpack.Decoder(Profile).decode
 _encode = msgspec.msgpack.Encoder().encode
-
-
-class NoTables:
-    """Stands for ClickHouse, which a rebuild has nothing to do with."""
-
-    def insert_devices(self, columns: dict[str, Any]) -> int:
-        return len(columns)
-
-    insert_users = insert_devices
-
-    def close(self) -> None:
-        """Nothing to close."""
-
-
-@pytest.fixture(autouse=True)
-def _no_clickhouse(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compose_stores, "make_writer", lambda _settings: NoTables())
-
-
-@pytest.fixture
-def settings(stores: Stores) -> Settings:
-    return stores.settings()
-
-
-@pytest.fixture
-def redis(stores: Stores) -> Iterator[RedisClient]:
-    client = RedisClient(stores.redis_url)
-    yield client
-    client.close()
 
 
 def held(redis: RedisClient) -> dict[str, Any]:

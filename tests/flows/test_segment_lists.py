@@ -1,7 +1,6 @@
 """Uploaded segments: through the command and the registry, crashed, replayed and rebuilt."""
 
 import json
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ import pytest
 from flow_harness import Runner, Stores, run_through_crashes
 
 from api.cli import run
-from flows import compose_stores, rebuild
+from flows import rebuild
 from flows.list_upload import ListUpload
 from schemas.pipeline import DeadLetter
 from schemas.segment_lists import head_key
@@ -22,36 +21,8 @@ from state.redis_client import RedisClient
 from state.redis_segments import RedisSegments
 from state.uploads import RedisUploads
 
+pytestmark = pytest.mark.usefixtures("no_clickhouse")
 SHARDS = 4
-
-
-class NoTables:
-    """Stands for ClickHouse, which lists have nothing to do with."""
-
-    def insert_devices(self, columns: dict[str, Any]) -> int:
-        return len(columns)
-
-    insert_users = insert_devices
-
-    def close(self) -> None:
-        """Nothing to close."""
-
-
-@pytest.fixture(autouse=True)
-def _no_clickhouse(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compose_stores, "make_writer", lambda _settings: NoTables())
-
-
-@pytest.fixture
-def settings(stores: Stores) -> Settings:
-    return stores.settings()
-
-
-@pytest.fixture
-def redis(stores: Stores) -> Iterator[RedisClient]:
-    client = RedisClient(stores.redis_url)
-    yield client
-    client.close()
 
 
 def upload(stores: Stores, name: str, mode: Any, parts: list[list[str]], base: str = "") -> None:
@@ -116,25 +87,6 @@ def test_an_upload_that_was_given_up_leaves_nothing(
     assert members(redis) == set()
     assert RedisUploads(redis).of("acme", "vip") == {}
     assert [value is None for value in stores.read(SEGMENTS)] == [False, False, True, True]
-
-
-@pytest.fixture
-def registry(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Run the registry, and let commands reach the same stores."""
-    for name, value in {
-        "CLARION_KAFKA__BOOTSTRAP": settings.kafka.bootstrap,
-        "CLARION_REDIS__URL": settings.redis.url,
-        "CLARION_TENANTS_DIR": str(settings.tenants_dir),
-    }.items():
-        monkeypatch.setenv(name, value)
-    finished = threading.Event()
-    thread = threading.Thread(
-        target=lambda: Runner(settings, "registry").run(until=finished.is_set)
-    )
-    thread.start()
-    yield
-    finished.set()
-    thread.join()
 
 
 @pytest.mark.usefixtures("registry", "stores")

@@ -3,7 +3,6 @@
 import json
 import threading
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,7 +10,7 @@ import pytest
 from flow_harness import Runner, Stores, run_through_crashes
 
 from api.cli import run
-from flows import compose_stores, rebuild
+from flows import rebuild
 from schemas.definitions import DefinitionRecord, Kind
 from schemas.registry import registry_key
 from schemas.segments import parse
@@ -21,37 +20,9 @@ from schemas.topics import DEFINITIONS, PREFERENCES, USERS
 from state.redis_client import RedisClient
 from state.redis_segments import RedisSegments
 
+pytestmark = pytest.mark.usefixtures("no_clickhouse")
 SHARDS, COUNT = 4, 60
 WITHIN_S = 30.0
-
-
-class NoTables:
-    """Stands for ClickHouse, which rules have nothing to do with."""
-
-    def insert_devices(self, columns: dict[str, Any]) -> int:
-        return len(columns)
-
-    insert_users = insert_devices
-
-    def close(self) -> None:
-        """Nothing to close."""
-
-
-@pytest.fixture(autouse=True)
-def _no_clickhouse(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compose_stores, "make_writer", lambda _settings: NoTables())
-
-
-@pytest.fixture
-def settings(stores: Stores) -> Settings:
-    return stores.settings()
-
-
-@pytest.fixture
-def redis(stores: Stores) -> Iterator[RedisClient]:
-    client = RedisClient(stores.redis_url)
-    yield client
-    client.close()
 
 
 def user(number: int, country: str, at_s: int = 1) -> Record:
@@ -118,52 +89,34 @@ def test_topics_are_segments_that_follow_preferences(
     assert members(redis, "topic.news") == named(2)
 
 
+@pytest.mark.usefixtures("registry")
 def test_a_live_rule_is_right_soon_after_a_change(
-    stores: Stores,
-    settings: Settings,
-    redis: RedisClient,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    stores: Stores, redis: RedisClient, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Defined, shown, changed and removed by commands while the registry runs."""
-    for name, value in {
-        "CLARION_KAFKA__BOOTSTRAP": settings.kafka.bootstrap,
-        "CLARION_REDIS__URL": settings.redis.url,
-        "CLARION_TENANTS_DIR": str(settings.tenants_dir),
-    }.items():
-        monkeypatch.setenv(name, value)
-    finished = threading.Event()
-    thread = threading.Thread(
-        target=lambda: Runner(settings, "registry").run(until=finished.is_set)
-    )
     stores.put([user(1, "CH"), user(2, "DE")])
-    thread.start()
-    try:
-        of = ["--tenant", "acme"]
-        swiss = '{"field": "country", "value": "CH"}'
-        _until(lambda: members(redis, "everyone") == named(1, 2))
-        assert run(["segments", "define", "swiss", "--rule", swiss, *of]) == 0
-        assert "swiss: 1 members, built in" in capsys.readouterr().out
-        stores.put([user(2, "CH", at_s=2), user(1, "DE", at_s=2)])
-        _until(lambda: members(redis) == named(2))
-        assert run(["segments", "refresh", "swiss", *of]) == 0
-        assert run(["segments", "refresh", "--due", *of]) == 0
-        assert capsys.readouterr().out.endswith("none is due\n")
-        assert run(["segments", "show", "swiss", *of]) == 0
-        shown = json.loads(capsys.readouterr().out)
-        assert (shown["kind"], shown["version"], shown["members"]) == ("rule", 1, 1)
-        assert shown["last_build"]["error"] == ""
-        assert run(["segments", "define", "swiss", *of]) == 1
-        assert "give exactly one of rule, behaviour and sql" in capsys.readouterr().err
-        assert run(["segments", "define", "swiss", "--rule", "{", *of]) == 1
-        assert "--rule: is no JSON" in capsys.readouterr().err
-        assert run(["segments", "upload", "swiss", __file__, *of]) == 1
-        assert "is a rule or query" in capsys.readouterr().err
-        assert run(["segments", "rm", "swiss", *of]) == 0
-        assert members(redis) == set()
-    finally:
-        finished.set()
-        thread.join()
+    of = ["--tenant", "acme"]
+    swiss = '{"field": "country", "value": "CH"}'
+    _until(lambda: members(redis, "everyone") == named(1, 2))
+    assert run(["segments", "define", "swiss", "--rule", swiss, *of]) == 0
+    assert "swiss: 1 members, built in" in capsys.readouterr().out
+    stores.put([user(2, "CH", at_s=2), user(1, "DE", at_s=2)])
+    _until(lambda: members(redis) == named(2))
+    assert run(["segments", "refresh", "swiss", *of]) == 0
+    assert run(["segments", "refresh", "--due", *of]) == 0
+    assert capsys.readouterr().out.endswith("none is due\n")
+    assert run(["segments", "show", "swiss", *of]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert (shown["kind"], shown["version"], shown["members"]) == ("rule", 1, 1)
+    assert shown["last_build"]["error"] == ""
+    assert run(["segments", "define", "swiss", *of]) == 1
+    assert "give exactly one of rule, behaviour and sql" in capsys.readouterr().err
+    assert run(["segments", "define", "swiss", "--rule", "{", *of]) == 1
+    assert "--rule: is no JSON" in capsys.readouterr().err
+    assert run(["segments", "upload", "swiss", __file__, *of]) == 1
+    assert "is a rule or query" in capsys.readouterr().err
+    assert run(["segments", "rm", "swiss", *of]) == 0
+    assert members(redis) == set()
 
 
 def _until(holds: Any) -> None:

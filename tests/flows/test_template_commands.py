@@ -1,16 +1,12 @@
 """`clarion templates`, through Kafka and the registry, as people use it."""
 
 import json
-import threading
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from flow_harness import Runner, Stores
+from flow_harness import Stores
 
 from api.cli import run
-from flows import compose_stores
 from schemas.pipeline import Platform
 from state.profiles import Device, Profile, RedisProfiles
 from state.redis_client import RedisClient
@@ -25,36 +21,6 @@ apns: {sound: chime.caf, badge: "{{ n }}"}
 variables: {n: 3, price: 19.5, user: {city: "Bonn"}}
 """
 FAULTY = SEATS.replace("price |", "prize |")
-
-
-class NoTables:
-    """Stands for ClickHouse, which templates have nothing to do with."""
-
-    def insert_devices(self, columns: dict[str, Any]) -> int:
-        return len(columns)
-
-    insert_users = insert_devices
-
-    def close(self) -> None:
-        """Nothing to close."""
-
-
-@pytest.fixture
-def registry(stores: Stores, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Run the registry, and let commands reach the same stores."""
-    monkeypatch.setattr(compose_stores, "make_writer", lambda _settings: NoTables())
-    settings = stores.settings()
-    monkeypatch.setenv("CLARION_KAFKA__BOOTSTRAP", settings.kafka.bootstrap)
-    monkeypatch.setenv("CLARION_REDIS__URL", settings.redis.url)
-    monkeypatch.setenv("CLARION_TENANTS_DIR", str(settings.tenants_dir))
-    finished = threading.Event()
-    thread = threading.Thread(
-        target=lambda: Runner(settings, "registry").run(until=finished.is_set)
-    )
-    thread.start()
-    yield
-    finished.set()
-    thread.join()
 
 
 class Cli:

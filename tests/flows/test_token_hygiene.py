@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-from typing import Any
 
 import msgspec
 import pytest
@@ -10,7 +9,7 @@ import yaml
 from flow_harness import TENANT, Runner, Stores
 
 from api.cli import run
-from flows import compose_deliver, compose_stores
+from flows import compose_deliver
 from flows.clock import wall_ms
 from schemas import metrics
 from schemas.outcomes import Reason, Status, TokenAction
@@ -51,24 +50,12 @@ class Apns:
         return self.answers.get(delivery.user_id, GONE)
 
 
-class NoTables:
-    """Stands for ClickHouse."""
-
-    def insert_devices(self, columns: dict[str, Any]) -> int:
-        return len(columns)
-
-    insert_users = insert_devices
-
-    def close(self) -> None:
-        """Nothing to close."""
-
-
 @pytest.fixture
-def apns(monkeypatch: pytest.MonkeyPatch) -> Apns:
+def apns(no_clickhouse: None, monkeypatch: pytest.MonkeyPatch) -> Apns:
     """Give what stands for Apple."""
+    del no_clickhouse
     made = Apns()
     monkeypatch.setattr(compose_deliver, "make_sink", lambda _composer, _platform: made)
-    monkeypatch.setattr(compose_stores, "make_writer", lambda _settings: NoTables())
     return made
 
 

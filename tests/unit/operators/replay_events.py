@@ -15,7 +15,6 @@ from tests.contract.state_stores import Stores
 from tests.unit.operators.replay_world import MINUTE_MS, World
 
 HOUR_S, DAY_S = 3_600, 86_400
-LONGEST_OUTAGE_MS = 40 * MINUTE_MS  # shorter than any cap's window
 CATEGORIES: dict[str, Any] = {
     "news": {
         "quiet_hours": "ignore",
@@ -102,13 +101,3 @@ class Said:
             at_s = (world.now_ms + self.wait_min * MINUTE_MS) / 1_000
             event["send_at"] = datetime.fromtimestamp(at_s, UTC).isoformat()
         world.put(EVENTS[self.priority], json.dumps(event).encode())  # type: ignore[index]
-
-
-@dataclass(frozen=True)
-class Turn:
-    """A run of route. fate: commit, abort (the same process again) or crash (a new one)."""
-
-    topics: tuple[str, ...]
-    size: int
-    fate: str
-    wait_ms: int

@@ -24,12 +24,23 @@ from tests.unit.operators.route_chain import route_parts, run_chain
 READ = (*EVENTS.values(), *CHUNKS.values())
 SENT = frozenset(DELIVERIES.values())
 MINUTE_MS = 60_000
+LONGEST_OUTAGE_MS = 40 * MINUTE_MS  # shorter than any cap's window
 Cap = tuple[str, str, str]
 """Tenant, user and the name of a cap."""
 
 _outcome = msgspec.msgpack.Decoder(Outcome).decode
 _delivery = msgspec.msgpack.Decoder(Delivery).decode
 _timer = msgspec.msgpack.Decoder(Timer).decode
+
+
+@dataclass(frozen=True)
+class Turn:
+    """A run of route. fate: commit, abort (the same process again) or crash (a new one)."""
+
+    topics: tuple[str, ...]
+    size: int
+    fate: str
+    wait_ms: int
 
 
 class Refusal(NamedTuple):
@@ -59,6 +70,8 @@ class World:
     refusals: list[Refusal] = field(default_factory=list)
     dirty: dict[str, int] = field(default_factory=dict)
     """Topic -> the offset up to which a run that was not committed has touched the state."""
+    clean_ms: int = NOW_MS
+    """When last nothing was touched that is not committed."""
 
     def __post_init__(self) -> None:
         self.restart()
@@ -98,6 +111,19 @@ class World:
                 self.sent.append(_delivery(timer.value))
             else:
                 self.put(timer.topic, timer.value, timer.key)
+
+    def turn(self, turn: Turn) -> None:
+        """Wait and run as a turn says; an outage that would last too long ends before."""
+        if not self.dirty:
+            self.clean_ms = self.now_ms
+        elif self.now_ms + turn.wait_ms - self.clean_ms > LONGEST_OUTAGE_MS:
+            self.run(tuple(self.dirty), 1_000, commit=True)
+            self.clean_ms = self.now_ms
+        self.now_ms += turn.wait_ms
+        self.fire()
+        self.run(turn.topics, turn.size, commit=turn.fate == "commit")
+        if turn.fate == "crash":
+            self.restart()
 
     def drain(self) -> None:
         """Run to the end of all topics and timers."""

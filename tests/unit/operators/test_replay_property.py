@@ -16,13 +16,11 @@ from tests.unit.operators.replay_checks import check
 from tests.unit.operators.replay_events import (
     CATEGORIES,
     DEVICES,
-    LONGEST_OUTAGE_MS,
     Said,
-    Turn,
     people,
     tenants,
 )
-from tests.unit.operators.replay_world import MINUTE_MS, World
+from tests.unit.operators.replay_world import MINUTE_MS, Turn, World
 from tests.unit.operators.route_chain import run_chain, run_graph
 
 pytest_plugins = ["tests.contract.state_fixtures"]
@@ -57,23 +55,13 @@ STEPS = st.lists(st.one_of(SAID, TURN), min_size=4, max_size=40)
 def play(world: World, steps: Iterable[Said | Turn]) -> dict[str, Said]:
     """Do all steps, then run to the end. Gives the events by message id."""
     said: dict[str, Said] = {}
-    since_ms = world.now_ms
     for step in steps:
         if isinstance(step, Said):
             name = f"m{len(said)}"
             step.put(world, len(said))
             said[name] = step
             continue
-        if not world.dirty:
-            since_ms = world.now_ms
-        elif world.now_ms + step.wait_ms - since_ms > LONGEST_OUTAGE_MS:
-            world.run(tuple(world.dirty), 1_000, commit=True)
-            since_ms = world.now_ms
-        world.now_ms += step.wait_ms
-        world.fire()
-        world.run(step.topics, step.size, commit=step.fate == "commit")
-        if step.fate == "crash":
-            world.restart()
+        world.turn(step)
     world.drain()
     return said
 

@@ -12,8 +12,8 @@ from schemas.topics import EVENTS
 from state.redis_client import RedisClient
 from tests.contract.state_stores import in_memory, in_redis
 from tests.unit.operators.examples import examples
-from tests.unit.operators.replay_events import LONGEST_OUTAGE_MS, Turn, people
-from tests.unit.operators.replay_world import MINUTE_MS, World
+from tests.unit.operators.replay_events import people
+from tests.unit.operators.replay_world import MINUTE_MS, Turn, World
 
 pytest_plugins = ["tests.contract.state_fixtures"]
 
@@ -70,21 +70,13 @@ STEPS = st.lists(
 
 def play(world: World, steps: list[Said | Turn]) -> int:
     """Do all steps, then run to the end; give how many messages to users there were."""
-    meant, since_ms = 0, world.now_ms
+    meant = 0
     for number, step in enumerate(steps):
         if isinstance(step, Said):
             step.put(world, f"m{number}")
             meant += len(step.users)
             continue
-        if not world.dirty:
-            since_ms = world.now_ms
-        elif world.now_ms + step.wait_ms - since_ms > LONGEST_OUTAGE_MS:
-            world.run(tuple(world.dirty), 1_000, commit=True)
-            since_ms = world.now_ms
-        world.now_ms += step.wait_ms
-        world.run(step.topics, step.size, commit=step.fate == "commit")
-        if step.fate == "crash":
-            world.restart()
+        world.turn(step)
     world.drain()
     return meant
 
