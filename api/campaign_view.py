@@ -1,21 +1,13 @@
 """Campaigns as people and machines read them."""
 
-from datetime import UTC, datetime
 from typing import Any
 
 from api.campaigns import Estimate, Standing
+from api.times import clock
+from operators.slices import length_of
 from schemas.campaigns import Campaign, Phase, Run
 from schemas.tenant import Tenant
 from state.progress import Tally
-
-PLACES = 65_536
-
-
-def clock(at_ms: int) -> str:
-    """Write a time, "" for none."""
-    if not at_ms:
-        return ""
-    return datetime.fromtimestamp(at_ms / 1_000, UTC).isoformat(timespec="seconds")
 
 
 def lasting(seconds: float | None) -> str:
@@ -54,7 +46,7 @@ def run_of(run: Run, tally: Tally, tenant: Tenant) -> dict[str, Any]:
         "note": run.note,
         "due": clock(run.due_ms),
         "started": clock(run.started_ms),
-        "released_percent": round(100 * run.cursor / (tenant.shards * PLACES), 2),
+        "released_percent": round(100 * run.cursor / length_of(tenant.shards), 2),
         "step": run.step,
         "users": max(run.users, 0),
         "users_routed": tally.users,

@@ -109,6 +109,10 @@ class Campaigns:
             campaign = Campaign.model_validate({"tenant": self._tenant.name, **said})
         except ValidationError as error:
             raise CampaignError(explain(faults(Campaign, error))) from None
+        self._fits_tenant(campaign)
+        return campaign
+
+    def _fits_tenant(self, campaign: Campaign) -> None:
         own = self._tenant.name
         if campaign.tenant != own:
             raise CampaignError(f"tenant: is {campaign.tenant!r}, and this is {own!r}")
@@ -116,7 +120,6 @@ class Campaigns:
         if event.category not in self._tenant.categories:
             known = ", ".join(sorted(self._tenant.categories))
             raise CampaignError(f"message.category: there is no {event.category!r}, use {known}")
-        return campaign
 
     def get(self, campaign: str) -> tuple[Campaign, Definition]:
         """Give a campaign and its definition."""
@@ -190,7 +193,7 @@ class Campaigns:
     def start(self, campaign: str) -> Run:
         """Start a campaign: at its time, or now. Gives its first run."""
         spec, found = self.get(campaign)
-        self.checked(spec.model_dump(mode="json", exclude_none=True))
+        self._fits_tenant(spec)
         self._audience(spec)
         if self._under_way(campaign):
             raise CampaignError(f"{campaign!r} is under way: cancel it before you start it again")

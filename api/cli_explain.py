@@ -107,8 +107,8 @@ def _content(asked: str) -> bytes | None:
 def _profile(settings: "Settings", tenant: str, user_id: str) -> "Profile | None":
     """Read a profile as it is now; None where there is none. Raises NoProfileError."""
     from api.explain import NoProfileError  # noqa: PLC0415 - what --help need not wait for
-    from flows.compose_rehearsal import live_redis  # noqa: PLC0415 - as above
     from flows.config import ConfigError, load_tenants  # noqa: PLC0415 - as above
+    from flows.live_redis import live_redis  # noqa: PLC0415 - as above
     from state.errors import StateError  # noqa: PLC0415 - as above
     from state.profiles import RedisProfiles  # noqa: PLC0415 - as above
 

@@ -66,24 +66,13 @@ def resume(
 @contextmanager
 def _pruning() -> "Iterator[Pruning]":
     """Give the shared state that the settings name. Raises CommandError when it is away."""
-    from schemas.settings import BadSettingsError, load_settings  # noqa: PLC0415 - what --help need not wait for
+    from flows.live_redis import live_redis  # noqa: PLC0415 - what --help need not wait for
+    from schemas.settings import BadSettingsError, load_settings  # noqa: PLC0415 - as above
     from state.errors import StateError  # noqa: PLC0415 - as above
     from state.pruning import RedisPruning  # noqa: PLC0415 - as above
-    from state.redis_client import RedisClient  # noqa: PLC0415 - as above
 
     try:
-        redis = load_settings().redis
-    except BadSettingsError as error:
+        with live_redis(load_settings()) as client:
+            yield RedisPruning(client)
+    except (BadSettingsError, StateError) as error:
         raise CommandError(str(error)) from error
-    client = RedisClient(
-        redis.url,
-        cluster=redis.cluster,
-        timeout_s=redis.timeout_s,
-        connect_timeout_s=redis.connect_timeout_s,
-    )
-    try:
-        yield RedisPruning(client)
-    except StateError as error:
-        raise CommandError(str(error)) from error
-    finally:
-        client.close()

@@ -11,9 +11,10 @@ import msgspec
 from api.cli import CommandError
 from api.terminal import safe
 from flows.dead_letters import DeadLetters, Mark, Resolution, Resolver
-from operators.dead_letters import LAST_WORDS, Filed, RefusedError, Replay, Wanted
+from operators.dead_letters import Filed, RefusedError, Replay, Wanted
 from schemas.moments import moment
 from schemas.stream import Source
+from schemas.topics import LAST_WORDS
 
 OVERTAKEN = "a newer record of its key has taken its place"
 

@@ -1,12 +1,12 @@
 """How `clarion segments` shows segments."""
 
-from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 
 from api.cli import CommandError
 from api.segment_stores import Stores
+from api.times import clock
 from schemas.definitions import Kind
 from state.segment_work import RedisSegmentWork
 
@@ -29,7 +29,7 @@ def rows(stores: Stores) -> list[dict[str, Any]]:
                 "name": name,
                 "kind": kind if one is None else one.kind,
                 "members": stores.segments.count(tenant, shards, name),
-                "since": "" if one is None else _time(one.at_ms),
+                "since": "" if one is None else clock(one.at_ms),
                 "error": notes[name].error if name in notes else "",
             }
         )
@@ -56,7 +56,7 @@ def details(stores: Stores, name: str) -> dict[str, Any]:
     if counting is not None:
         found |= {
             "kind": counting.kind,
-            "since": _time(counting.at_ms),
+            "since": clock(counting.at_ms),
             "members_then": counting.members,
             "generation": counting.generation,
         }
@@ -68,12 +68,8 @@ def details(stores: Stores, name: str) -> dict[str, Any]:
         if note is not None:
             found["last_build"] = {
                 "version": note.version,
-                "at": _time(note.at_ms),
+                "at": clock(note.at_ms),
                 "took_s": note.took_ms / 1_000,
                 "error": note.error,
             }
     return found
-
-
-def _time(at_ms: int) -> str:
-    return datetime.fromtimestamp(at_ms / 1_000, UTC).isoformat(timespec="seconds")

@@ -11,6 +11,7 @@ from urllib3.exceptions import HTTPError
 from api.cli import CommandError
 from api.publishing import ConflictError, PublishError
 from flows.config import ConfigError, load_tenants
+from flows.live_redis import live_redis
 from schemas.settings import BadSettingsError, Settings, load_settings
 from schemas.tenant import Tenant
 from state.definitions import RedisDefinitions
@@ -56,18 +57,10 @@ def tenant_stores(tenant: str, *errors: type[Exception]) -> Iterator[TenantStore
     if tenant not in tenants:
         raise CommandError(f"tenant: there is no {tenant!r}, use one of {', '.join(tenants)}")
     mendable: tuple[type[Exception], ...] = (PublishError, ConflictError, StateError, *errors)
-    redis = settings.redis
-    client = RedisClient(
-        redis.url,
-        cluster=redis.cluster,
-        timeout_s=max(redis.timeout_s, ANSWER_S),
-        connect_timeout_s=redis.connect_timeout_s,
-    )
     try:
-        yield TenantStores(settings, tenants[tenant], client)
+        with live_redis(settings, answer_s=ANSWER_S) as client:
+            yield TenantStores(settings, tenants[tenant], client)
     except mendable as error:
         raise CommandError(str(error)) from error
     except (ClickHouseError, HTTPError) as error:
         raise CommandError(f"clickhouse: {' '.join(str(error).split())}") from error
-    finally:
-        client.close()

@@ -1,9 +1,16 @@
-"""Times as people give them to the command line."""
+"""Times as people give them to the command line, and read them there."""
 
 from datetime import UTC, datetime
 
 from api.cli import CommandError
 from schemas.duration import seconds
+
+
+def clock(at_ms: int) -> str:
+    """Write epoch milliseconds as a time in UTC, "" for none."""
+    if not at_ms:
+        return ""
+    return datetime.fromtimestamp(at_ms / 1_000, UTC).isoformat(timespec="seconds")
 
 
 def time_ms(option: str, text: str, now_ms: int) -> int:

@@ -10,10 +10,10 @@ from flows.backtest import Simulation
 from flows.backtest_run import EVENTS_LIMIT, Backtest
 from flows.backtest_state import CachedProfiles, SeededCaps
 from flows.clock import business_time
-from flows.compose_rehearsal import live_redis
 from flows.compose_stores import clickhouse_of
 from flows.config import ConfigError, Problem, load_tenant, load_tenants
 from flows.event_log import EventLog
+from flows.live_redis import live_redis
 from flows.rehearsal import read_only
 from flows.route_ports import redis_ports
 from flows.route_steps import RoutePorts, at_once, route_steps

@@ -28,16 +28,7 @@ from state.uploads import RedisUploads
 
 def make_registry(composer: Composer) -> Process:
     """Make the flow from registrations to profiles."""
-    names = [
-        topics.DEVICES,
-        topics.USERS,
-        topics.PREFERENCES,
-        topics.TOKEN_DEATHS,
-        topics.DEFINITIONS,
-        topics.SEGMENTS,
-        topics.USER_EVENTS,
-    ]
-    lanes = composer.one_lane("registry", names)
+    lanes = composer.one_lane("registry", topics.REGISTRY)
     writer = compose_stores.make_writer(composer)
     flush = KafkaFlush(lanes, composer.kafka(), patience=composer.patience)
     committer = RegistryRows(writer, flush)

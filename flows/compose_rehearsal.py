@@ -4,29 +4,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from flows.config import load_tenants
+from flows.live_redis import live_redis
 from flows.rehearsal import Rehearsal, read_only
 from flows.route_ports import redis_ports
 from schemas.campaigns import control_of
 from schemas.definitions import Kind
 from schemas.settings import Settings
 from state.definitions import RedisDefinitions, Watched
-from state.redis_client import RedisClient
-
-
-@contextmanager
-def live_redis(settings: Settings) -> Iterator[RedisClient]:
-    """Give a client that fails at once instead of waiting, as a person does the asking."""
-    redis = settings.redis
-    client = RedisClient(
-        redis.url,
-        cluster=redis.cluster,
-        timeout_s=redis.timeout_s,
-        connect_timeout_s=redis.connect_timeout_s,
-    )
-    try:
-        yield client
-    finally:
-        client.close()
 
 
 @contextmanager

@@ -17,11 +17,11 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, Topi
 from flows.broker_errors import is_passing
 from flows.checkpoint import PRODUCER_DEFAULTS, TRANSACTION_TIMEOUT_S, produce
 from flows.lanes import STORE
-from operators.dead_letters import LAST_WORDS, Filed, Wanted
+from operators.dead_letters import Filed, Wanted
 from schemas.packed import UNREADABLE, fault_of
 from schemas.pipeline import DeadLetter
 from schemas.stream import Message, Record, Source
-from schemas.topics import DEAD_RESOLVED
+from schemas.topics import DEAD_RESOLVED, LAST_WORDS
 from state.patience import Patience
 
 READ_TIMEOUT_S = 15.0

@@ -9,17 +9,17 @@ from operators.campaign_run import OVER, Figures, Seen, Ticked, tick
 from operators.campaign_times import next_due_ms
 from operators.decode import notice_of
 from operators.find_template import FindTemplate, pins_of
-from operators.ids import decision_id
 from operators.recall import campaign_control
-from operators.work import Decided, outbound_chunk
+from operators.work import Decided, Draft, Work, outbound_chunk
 from schemas import segments as algebra
-from schemas.campaigns import Campaign, Control, Phase, Run, control_of, run_id_of
+from schemas.campaigns import Campaign, Control, Phase, Run, Schedule, control_of, run_id_of
 from schemas.decode import explain, faults
 from schemas.definitions import Kind
+from schemas.events import Event
 from schemas.fields import epoch_ms
 from schemas.outcomes import Reason, Status
 from schemas.packed import UNREADABLE, fault_of
-from schemas.pipeline import Chunk, DeadLetter, Notice, Outcome, Timer
+from schemas.pipeline import Chunk, DeadLetter, Notice, Timer
 from schemas.stream import Message, Source
 from schemas.tenant import Tenant
 from schemas.topics import CAMPAIGNS
@@ -43,7 +43,7 @@ class TickCampaigns:
 
     A tick is a record, and so is what it leaves: in one transaction a slice of the audience goes to
     route and the run, moved on, to the timers. What it reads from stores is looked at, never
-    written, but for a copy of the run for people to see. business_ms: as of decode.
+    written, but for a copy of the run for people to see.
     """
 
     def __init__(
@@ -93,11 +93,11 @@ class TickCampaigns:
         if tenant is None:
             raise BadRunError(f"no tenant is called {run.tenant!r}: add it, then replay this")
         campaign = campaign_of(run.spec)
-        category = tenant.categories.get(campaign.event(run.run_id).category)
+        event = campaign.event(run.run_id)
+        category = tenant.categories.get(event.category)
         if category is None:
-            named = campaign.message["category"]
-            raise BadRunError(f"message.category: the tenant has no {named!r}")
-        made = self._notice(run, campaign, category.default_ttl_s, now_ms)
+            raise BadRunError(f"message.category: the tenant has no {event.category!r}")
+        made = self._notice(event, campaign.schedule, category.default_ttl_s, now_ms)
         notice = self._templates.pinned(made, tenant, run.templates)
         done = tick(
             msgspec.structs.replace(run, templates=pins_of(notice)),
@@ -119,7 +119,9 @@ class TickCampaigns:
             runs += _next_run(run, campaign, now_ms)
             outs += [timer_of(later, later.due_ms) for later in runs[1:]]
         if done.run.phase is Phase.CANCELLED:
-            outs.append(_cancelled(done.run, notice, source, now_ms))
+            # One for all users that were not released yet: nobody has looked them up.
+            rest = Work(Draft(notice, tenant, category), source)
+            outs.append(rest.decide(now_ms, Status.SUPPRESSED, Reason.CANCELLED))
         if done.run.phase is Phase.STOPPED and run.phase is not Phase.STOPPED:
             self._stopped(done.run)
         return runs
@@ -136,8 +138,7 @@ class TickCampaigns:
     def _count(self, tenant: Tenant, expression: str) -> int:
         return self._segments.count(tenant.name, tenant.shards, algebra.parse(expression))
 
-    def _notice(self, run: Run, campaign: Campaign, default_ttl_s: int, now_ms: int) -> Notice:
-        event, schedule = campaign.event(run.run_id), campaign.schedule
+    def _notice(self, event: Event, schedule: Schedule, default_ttl_s: int, now_ms: int) -> Notice:
         made = notice_of(
             event,
             priority=event.priority,
@@ -193,24 +194,6 @@ def _next_run(run: Run, campaign: Campaign, now_ms: int) -> list[Run]:
         return []
     run_id = run_id_of(run.campaign, run.start_id, due_ms)
     return [Run(run_id, run.tenant, run.campaign, run.start_id, run.spec, due_ms)]
-
-
-def _cancelled(run: Run, notice: Notice, source: Source, now_ms: int) -> Outcome:
-    """One outcome for the users that were not released yet: nobody has looked them up."""
-    return Outcome(
-        outcome_id=decision_id(source, "", "", Reason.CANCELLED),
-        occurred_at_ms=now_ms,
-        tenant=run.tenant,
-        message_id=run.run_id,
-        status=Status.SUPPRESSED,
-        reason=Reason.CANCELLED,
-        priority=notice.priority,
-        category=notice.category,
-        type=notice.type,
-        campaign_id=run.campaign,
-        created_at_ms=notice.created_at_ms,
-        sandbox=notice.sandbox,
-    )
 
 
 def is_over(run: Run) -> bool:

@@ -30,18 +30,6 @@ STAGES: Mapping[str, str] = {
 } | {platform.value: topic for platform, topic in topics.DEAD_DELIVERIES.items()}
 """Stage -> the topic of its dead letters."""
 
-LAST_WORDS = frozenset(
-    {
-        topics.DEVICES,
-        topics.USERS,
-        topics.PREFERENCES,
-        topics.TOKEN_DEATHS,
-        topics.DEFINITIONS,
-        topics.SEGMENTS,
-    }
-)
-"""Compacted topics: only the newest record of a key counts."""
-
 _EVENTS, _CHUNKS = frozenset(topics.EVENTS.values()), frozenset(topics.CHUNKS.values())
 _DELIVERIES = frozenset(topics.DELIVERIES.values())
 
@@ -226,7 +214,7 @@ _MAKERS: Mapping[str, Callable[[Replay, DeadLetter], Record]] = (
     dict.fromkeys(_EVENTS, Replay._event)  # noqa: SLF001 - of this module
     | dict.fromkeys(_CHUNKS, Replay._chunk)  # noqa: SLF001 - as above
     | dict.fromkeys(_DELIVERIES, Replay._delivery)  # noqa: SLF001 - as above
-    | dict.fromkeys(LAST_WORDS, Replay._registration)  # noqa: SLF001 - as above
+    | dict.fromkeys(topics.LAST_WORDS, Replay._registration)  # noqa: SLF001 - as above
     | {
         topics.OUTCOMES: Replay._outcome,  # noqa: SLF001 - as above
         topics.USER_EVENTS: Replay._registration,  # noqa: SLF001 - as above

@@ -27,6 +27,11 @@ DEAD_TIMERS = "dead.timers"
 DEAD_CAMPAIGNS = "dead.campaigns"
 DEAD_RESOLVED = "dead.resolved"
 
+LAST_WORDS = (DEVICES, USERS, PREFERENCES, TOKEN_DEATHS, DEFINITIONS, SEGMENTS)
+"""Compacted topics: only the newest record of a key counts."""
+REGISTRY = (*LAST_WORDS, USER_EVENTS)
+"""What the registry flow reads."""
+
 EVENTS = {priority: f"events.{priority}" for priority in Priority}
 CHUNKS = {priority: f"chunks.{priority}" for priority in Priority}
 DELIVERIES = {

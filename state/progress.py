@@ -1,7 +1,6 @@
 """How far runs of campaigns are: which pieces route has expanded, and which parts gone through."""
 
 from collections.abc import Mapping, Sequence
-from itertools import chain
 from typing import Any, NamedTuple, Protocol
 
 import msgspec
@@ -88,9 +87,7 @@ class RedisProgress:
     def tally(self, tenant: str, run_id: str) -> Tally:
         """See Progress."""
         found = self._client.run("HGETALL", progress_key(tenant, run_id))
-        flat = [*chain.from_iterable(found.items())] if isinstance(found, dict) else found
-        pairs = zip(flat[::2], flat[1::2], strict=True)
-        return tally_of({name.decode(): int(value) for name, value in pairs})
+        return tally_of({name.decode(): int(value) for name, value in found.items()})
 
     def save(self, runs: Sequence[Run]) -> None:
         """See Progress."""

@@ -25,6 +25,7 @@ from rich.console import Console
 from api.campaigns import Campaigns, Estimate
 from api.publishing import DefinitionWriter, Publisher
 from flows.compose_stores import clickhouse_of
+from flows.config import load_tenants
 from operators.registration import decode_registrations, with_change
 from sandbox.demo_tenant import sandbox_tenant
 from sandbox.flights import airports
@@ -33,7 +34,7 @@ from sandbox.stack import Stack
 from schemas.campaigns import Phase
 from schemas.pipeline import Platform
 from schemas.settings import Settings
-from schemas.stream import Record
+from schemas.stream import Source
 from sinks.campaign_figures import CampaignFigures
 from sinks.clickhouse import connect
 from state.definitions import RedisDefinitions
@@ -45,6 +46,7 @@ from state.segments import EVERYONE
 from tests.bench import machine
 from tests.bench.result import BenchError
 from tests.bench.stand import settings_of
+from tests.unit.operators.builders import FakeMessage
 
 SHARDS = 16
 PER_BATCH = 5_000
@@ -56,7 +58,7 @@ TENTH = "tenth"
 
 @dataclass
 class Figures:
-    """What was measured. drift: of resident memory, of the second half over the first, by part."""
+    """What was measured. rss_mb: the largest in the first half and in the second, by part."""
 
     users: int = 0
     devices: int = 0
@@ -71,36 +73,14 @@ class Figures:
     rss_mb: dict[str, list[float]] = field(default_factory=dict)
 
 
-class _Message:
-    """A record as the registry reads it."""
-
-    def __init__(self, record: Record, at_ms: int) -> None:
-        self._record, self._at_ms = record, at_ms
-
-    def topic(self) -> str:
-        return self._record.topic
-
-    def partition(self) -> int:
-        return 0
-
-    def offset(self) -> int:
-        return 0
-
-    def key(self) -> bytes | None:
-        return self._record.key
-
-    def value(self) -> bytes | None:
-        return self._record.value
-
-    def timestamp(self) -> tuple[int, int]:
-        return (1, self._at_ms)
-
-
 def _profiles(population: Population, at_ms: int) -> Iterator[tuple[str, Profile]]:
     """Give every user's profile, made as the registry makes it."""
     records = population.records(registered_at_ms=at_ms)
     for user in population:
-        messages: list[Any] = [_Message(record, at_ms) for record in records.of(user)]
+        messages: list[Any] = [
+            FakeMessage(one.value, Source(one.topic, 0, 0), one.key, at_ms)
+            for one in records.of(user)
+        ]
         changes, _ = decode_registrations(messages, at_ms)
         profile: Profile | None = None
         for change in changes:
@@ -240,8 +220,6 @@ def _part_of(command: list[str]) -> str:
 
 
 def _tenant(settings: Settings) -> Any:
-    from flows.config import load_tenants  # noqa: PLC0415 - only here
-
     return load_tenants(settings.tenants_dir)[TENANT]
 
 

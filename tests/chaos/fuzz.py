@@ -30,11 +30,9 @@ QUEUE_FULL_WAIT_S = 0.1
 FLUSH_TIMEOUT_S = 120.0
 EVENTS = frozenset(topics.EVENTS.values())
 ROUTE = EVENTS | frozenset(topics.CHUNKS.values())
-_REGISTRY = (topics.DEVICES, topics.USERS, topics.PREFERENCES, topics.TOKEN_DEATHS,
-             topics.DEFINITIONS, topics.SEGMENTS, topics.USER_EVENTS)  # fmt: skip
 _STAGES: dict[str, str] = (
     dict.fromkeys(ROUTE, "route")
-    | dict.fromkeys(_REGISTRY, "registry")
+    | dict.fromkeys(topics.REGISTRY, "registry")
     | {topics.OUTCOMES: "outcomes", topics.FEEDBACK: "outcomes", topics.TIMERS: "timers"}
     | {name: f"deliver.{platform}" for (platform, _), name in topics.DELIVERIES.items()}
 )
