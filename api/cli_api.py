@@ -2,22 +2,22 @@
 
 from cyclopts import App
 
-app = App(name="api", help="Take events over HTTP.", help_format="plaintext")
+from api.cli import CommandError
+
+app = App(name="api", help="Serve the HTTP API.", help_format="plaintext")
 
 
 @app.default
-def serve(*, port: int = 8080) -> None:
-    """Serve POST /v1/events on 127.0.0.1 until SIGTERM; there is no authentication yet."""
-    import uvicorn  # noqa: PLC0415 - what --help need not wait for
-    from confluent_kafka import Producer  # noqa: PLC0415 - as above
+def serve(*, host: str = "127.0.0.1", port: int = 8080) -> None:
+    """Serve the API until SIGTERM."""
+    from api.web.app import create_app  # noqa: PLC0415 - what --help need not wait for
+    from api.web.compose import make_door  # noqa: PLC0415 - as above
+    from api.web.serve import serve_app  # noqa: PLC0415 - as above
+    from flows.config import ConfigError  # noqa: PLC0415 - as above
+    from schemas.settings import BadSettingsError, load_settings  # noqa: PLC0415 - as above
 
-    from api.app import KafkaOutbox, create_app  # noqa: PLC0415 - as above
-    from schemas.settings import load_settings  # noqa: PLC0415 - as above
-
-    options = {
-        **load_settings().kafka.client_options(),
-        "enable.idempotence": True,
-        "linger.ms": 2,
-    }
-    outbox = KafkaOutbox(lambda: Producer(options))
-    uvicorn.run(create_app(outbox), host="127.0.0.1", port=port, log_level="warning")
+    try:
+        door = make_door(load_settings())
+    except (BadSettingsError, ConfigError) as error:
+        raise CommandError(str(error)) from error
+    serve_app(create_app(door), host=host, port=port)

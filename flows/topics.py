@@ -27,7 +27,13 @@ def specifications(
         yield topic(name, partitions, **week, **{"message.timestamp.type": "LogAppendTime"})
     for name in (*topics.CHUNKS.values(), *topics.DELIVERIES.values()):
         yield topic(name, partitions, **week)
-    for name in (topics.OUTCOMES, topics.FEEDBACK, topics.USER_EVENTS, topics.CAMPAIGNS):
+    for name in (
+        topics.OUTCOMES,
+        topics.FEEDBACK,
+        topics.USER_EVENTS,
+        topics.CAMPAIGNS,
+        topics.AUDIT,
+    ):
         yield topic(name, partitions, **week)
     # A rebuild reads them again in the order in which Kafka took them, by the broker's time.
     last_word = {"cleanup.policy": "compact", "message.timestamp.type": "LogAppendTime"}

@@ -103,3 +103,18 @@ WAITING_FOR = Gauge(
 WAITED_SECONDS = Counter(
     "clarion_waited_seconds_total", "Time that the flow waited for a store", ["flow", "store"]
 )
+
+API_REQUESTS = Counter(
+    "clarion_api_requests_total", "Requests answered", ["method", "route", "status"]
+)
+API_SECONDS = Histogram(
+    "clarion_api_seconds",
+    "From a request's arrival to its answer, in seconds",
+    ["route"],
+    buckets=LATENCY_BUCKETS_S,
+)
+API_EVENTS = Counter("clarion_api_events_total", "Events taken, or refused", ["tenant", "result"])
+API_REFUSED = Counter("clarion_api_refused_total", "Requests let in by nobody", ["why"])
+API_AUDIT_LOST = Counter(
+    "clarion_api_audit_lost_total", "Answered with 503 since the audit log took no entry"
+)

@@ -15,6 +15,7 @@ PREFERENCES = "preferences"
 DEFINITIONS = "definitions"
 SEGMENTS = "segments"
 USER_EVENTS = "user.events"
+AUDIT = "audit"
 TOKEN_DEATHS = "tokens.dead"  # noqa: S105 - a topic's name, not a secret
 TIMERS = "timers"
 CAMPAIGNS = "campaigns"

@@ -1,0 +1,100 @@
+"""The application: every router on one FastAPI, with the door behind it."""
+
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import APIRouter, FastAPI
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from api.web import events, public
+from api.web.door import Door
+from api.web.problems import MEDIA_TYPE, ProblemBody, handle_problems
+from schemas import metrics
+
+ROUTERS: tuple[APIRouter, ...] = (
+    events.router,
+    public.router,
+)
+_PROBLEMS: dict[int | str, dict[str, Any]] = {
+    status: {"model": ProblemBody, "content": {MEDIA_TYPE: {}}, "description": what}
+    for status, what in {
+        401: "Nobody that we know",
+        403: "Not with this credential",
+        404: "There is no such thing for this caller",
+        422: "Faults, each with its field and fix",
+        429: "Too often; see Retry-After",
+        503: "A store does not answer; try again",
+    }.items()
+}
+
+
+def create_app(door: Door) -> FastAPI:
+    """Make the application."""
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        door.outbox.start()
+        yield
+        await door.outbox.stop()
+
+    app = FastAPI(
+        title="Clarion",
+        version="1",
+        summary="Stream-native notification delivery.",
+        openapi_url="/v1/openapi.json",
+        lifespan=lifespan,
+    )
+    app.state.door = door
+    handle_problems(app)
+    for router in ROUTERS:
+        # Of the statuses that a route may answer beside its own; public ones need no credential.
+        app.include_router(router, responses=_PROBLEMS)
+    app.add_middleware(Observed)
+    return app
+
+
+class Observed:
+    """Counts and times requests by their route."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+        self._counters: dict[tuple[str, str, int], Callable[[float], None]] = {}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = time.perf_counter()
+        status = 500
+
+        async def watched(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, watched)
+        finally:
+            route = getattr(scope.get("route"), "path_format", "")
+            self._count(scope["method"], route, status)(time.perf_counter() - started)
+
+    def _count(self, method: str, route: str, status: int) -> Callable[[float], None]:
+        key = (method, route, status)
+        found = self._counters.get(key)
+        if found is None:
+            requests = metrics.API_REQUESTS.labels(method, route, status)
+            seconds = metrics.API_SECONDS.labels(route)
+
+            def found(took: float) -> None:
+                requests.inc()
+                seconds.observe(took)
+
+            if len(self._counters) < 1_000:
+                self._counters[key] = found
+        return found
+
+

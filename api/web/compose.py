@@ -1,0 +1,63 @@
+"""Makes the door from settings; nothing connects before it is used."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+
+from clickhouse_connect.driver.client import Client
+
+from api.auth.access import Access
+from api.auth.limits import NoLimits
+from api.auth.signing import Signer
+from api.publishing import Publisher
+from api.web.audit_trail import KafkaAuditTrail
+from api.web.door import Door
+from api.web.outbox import KafkaOutbox
+from flows.clock import business_clock, wall_ms
+from flows.compose_stores import clickhouse_of
+from flows.config import load_tenants
+from schemas.settings import Settings
+from sinks.clickhouse import connect
+from state.definitions import RedisDefinitions
+from state.redis_client import RedisClient
+
+REDIS_ANSWER_S = 10.0
+
+
+def make_door(settings: Settings) -> Door:
+    """Make the door. Raises ConfigError for tenants with faults."""
+    redis = settings.redis
+    client = RedisClient(
+        redis.url,
+        cluster=redis.cluster,
+        timeout_s=max(redis.timeout_s, REDIS_ANSWER_S),
+        connect_timeout_s=redis.connect_timeout_s,
+        retries=redis.retries,
+        max_connections=redis.max_connections,
+    )
+    options = dict(settings.kafka.client_options())
+    outbox = KafkaOutbox(options)
+
+    @contextmanager
+    def clickhouse() -> Iterator[Client]:
+        found = connect(clickhouse_of(settings))
+        try:
+            yield found
+        finally:
+            found.close()
+
+    return Door(
+        settings=settings,
+        tenants=load_tenants(settings.tenants_dir),
+        redis=client,
+        definitions=RedisDefinitions(client),
+        outbox=outbox,
+        publisher=lru_cache(maxsize=1)(lambda: Publisher(options)),
+        clickhouse=clickhouse,
+        access=Access([], wall_ms),
+        limits=NoLimits(),
+        signer=Signer([b"\0" * 32]),
+        audit=KafkaAuditTrail(outbox, wall_ms),
+        now_ms=business_clock(settings.clock),
+        wall_ms=wall_ms,
+    )

@@ -1,0 +1,76 @@
+"""Every route's first step: who calls, may they, and not too often."""
+
+import asyncio
+from typing import Any
+
+from fastapi import Depends, Request
+from starlette.responses import Response
+
+from api.auth.access import UnauthenticatedError
+from api.web.door import Door, door_of
+from api.web.problems import ProblemError, not_found
+from schemas import metrics
+from schemas.access import Principal, Scope
+
+_CHALLENGE = {"WWW-Authenticate": 'Bearer realm="clarion"'}
+
+
+async def admit(door: Door, request: Request, scope: Scope, cost: int = 1) -> Principal:
+    """Let a request in. cost: how many requests it counts as. Raises ProblemError, StateError."""
+    principal = await _caller(door, request)
+    request.state.principal = principal
+    if scope not in principal.scopes:
+        raise ProblemError(403, f"this credential has not the scope {scope}")
+    verdict = door.limits.take(principal, cost)
+    if verdict is None:
+        verdict = await door.limits.lease(principal, cost)
+    request.state.limit_headers = verdict.headers
+    if verdict.retry_after_s:
+        raise ProblemError(
+            429, verdict.why, headers={**verdict.headers, "Retry-After": str(verdict.retry_after_s)}
+        )
+    return principal
+
+
+async def _caller(door: Door, request: Request) -> Principal:
+    kind, _, credential = request.headers.get("authorization", "").partition(" ")
+    credential = credential.strip() if kind.lower() == "bearer" else ""
+    known = door.access.known(credential)
+    if known is not None:
+        return known
+    try:
+        return await asyncio.to_thread(door.access.prove, credential)
+    except UnauthenticatedError as error:
+        metrics.API_REFUSED.labels("unauthenticated").inc()
+        raise ProblemError(401, str(error), headers=_CHALLENGE) from None
+
+
+def may(scope: Scope) -> Any:
+    """Give the dependency of a route that needs a scope; it gives the Principal.
+
+    ``async def route(caller: Annotated[Principal, may(Scope.USERS_READ)])``
+    """
+
+    async def allowed(request: Request, response: Response) -> Principal:
+        principal = await admit(door_of(request), request, scope)
+        response.headers.update(request.state.limit_headers)
+        return principal
+
+    allowed.scope = scope  # type: ignore[attr-defined]  # the tests walk the routes by it
+    return Depends(allowed)
+
+
+def own_user(caller: Principal, user_id: str) -> str:
+    """Give the user's id back if the caller may touch this user; others look absent."""
+    if caller.user_id and caller.user_id != user_id:
+        raise not_found(f"user {user_id!r}")
+    return user_id
+
+
+def own_device(caller: Principal, device_id: str) -> str:
+    """Give the device's id back if the caller may touch this device."""
+    if caller.device_id and caller.device_id != device_id:
+        raise not_found(f"device {device_id!r}")
+    return device_id
+
+

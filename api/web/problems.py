@@ -1,0 +1,165 @@
+"""Errors as RFC 9457 problem documents: a stable code, the field and the fix."""
+
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse
+
+from api.campaigns import CampaignError
+from api.publishing import ConflictError, PublishError
+from schemas.decode import MAX_FAULTS, remedy
+from state.errors import StateError
+
+MEDIA_TYPE = "application/problem+json"
+CODES: Mapping[int, str] = {
+    400: "bad_request",
+    401: "unauthenticated",
+    403: "forbidden",
+    404: "not_found",
+    405: "method_not_allowed",
+    408: "too_slow",
+    409: "conflict",
+    412: "precondition_failed",
+    413: "too_large",
+    415: "unsupported_media_type",
+    422: "invalid",
+    429: "too_many_requests",
+    500: "internal",
+    503: "unavailable",
+}
+"""Status -> the code where nothing says it better."""
+
+
+class FieldFault(BaseModel):
+    """One fault. field: its path in the request. fix: what to do."""
+
+    field: str
+    fix: str
+
+
+class ProblemBody(BaseModel):
+    """RFC 9457. code: stable, for programs; detail: for people; errors: by field."""
+
+    type: str = "about:blank"
+    title: str
+    status: int
+    code: str
+    detail: str
+    errors: list[FieldFault] = Field(default_factory=list)
+
+
+class ProblemError(Exception):
+    """The request ends with this problem. field, fix: of the one fault, if it is about a field."""
+
+    def __init__(
+        self,
+        status: int,
+        detail: str,
+        *,
+        code: str = "",
+        errors: Sequence[tuple[str, str]] = (),
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.code = code or CODES.get(status, "error")
+        self.detail = detail
+        self.errors = errors
+        self.headers = headers
+
+    def response(self) -> JSONResponse:
+        """Give the answer."""
+        return JSONResponse(
+            document(self.status, self.code, self.detail, self.errors),
+            status_code=self.status,
+            headers=dict(self.headers or {}),
+            media_type=MEDIA_TYPE,
+        )
+
+
+def document(
+    status: int, code: str, detail: str, errors: Sequence[tuple[str, str]] = ()
+) -> dict[str, Any]:
+    """Give the document of a problem."""
+    found: dict[str, Any] = {
+        "type": "about:blank",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "code": code,
+        "detail": detail,
+    }
+    if errors:
+        found["errors"] = [{"field": field, "fix": fix} for field, fix in errors]
+    return found
+
+
+def not_found(what: str) -> ProblemError:
+    """There is no such thing for this caller: of another tenant looks the same."""
+    return ProblemError(404, f"there is no {what}")
+
+
+def faulty(sentences: str, *, code: str = "invalid") -> ProblemError:
+    """Faults as `schemas.decode` tells them: `path: what to do`, by semicolons."""
+    errors = []
+    for sentence in sentences.split("; "):
+        field, colon, fix = sentence.partition(": ")
+        if colon and " " not in field:
+            errors.append((field, fix))
+    return ProblemError(422, sentences, code=code, errors=errors)
+
+
+def _invalid(_request: Request, error: Exception) -> JSONResponse:
+    """FastAPI's own checks of path, query and body, in our words."""
+    if not isinstance(error, RequestValidationError):
+        raise error
+    errors = []
+    for one in error.errors()[:MAX_FAULTS]:
+        place = [str(part) for part in one["loc"]]
+        field = ".".join(place[1:] if place[0] == "body" else place) or "body"
+        errors.append((field, remedy(ProblemBody, one)))
+    detail = "; ".join(f"{field}: {fix}" for field, fix in errors)
+    return ProblemError(422, detail, errors=errors).response()
+
+
+def _http(_request: Request, error: Exception) -> JSONResponse:
+    if not isinstance(error, HTTPException):
+        raise error
+    return ProblemError(error.status_code, str(error.detail), headers=error.headers).response()
+
+
+def _problem(_request: Request, error: Exception) -> JSONResponse:
+    if not isinstance(error, ProblemError):
+        raise error
+    return error.response()
+
+
+def _away(_request: Request, error: Exception) -> JSONResponse:
+    """Tell that a store is away, and not what it said."""
+    what = "Kafka" if isinstance(error, PublishError) else "the state store"
+    return ProblemError(
+        503, f"{what} does not answer, try again", headers={"Retry-After": "1"}
+    ).response()
+
+
+def _conflict(_request: Request, error: Exception) -> JSONResponse:
+    return ProblemError(409, str(error)).response()
+
+
+def _campaign(_request: Request, error: Exception) -> JSONResponse:
+    return faulty(str(error)).response()
+
+
+def handle_problems(app: FastAPI) -> None:
+    """Let every error end as a problem document."""
+    app.add_exception_handler(ProblemError, _problem)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(StateError, _away)
+    app.add_exception_handler(PublishError, _away)
+    app.add_exception_handler(ConflictError, _conflict)
+    app.add_exception_handler(CampaignError, _campaign)

@@ -1,0 +1,44 @@
+"""Routes that ask for no credential: health, readiness, metrics."""
+
+import asyncio
+from typing import Any
+
+from fastapi import APIRouter, Request
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.responses import JSONResponse, Response
+
+from api.web.door import door_of
+from api.web.outbox import NotTakenError
+from api.web.routing import DoorRoute
+from state.errors import StateError
+
+router = APIRouter(tags=["health"], route_class=DoorRoute)
+
+
+@router.get("/healthz")
+async def healthz() -> dict[str, str]:
+    """Tell that the process answers."""
+    return {"status": "ok"}
+
+
+@router.get("/readyz", responses={503: {"description": "What does not answer"}})
+async def readyz(request: Request) -> Response:
+    """Tell whether the stores answer that requests need."""
+    door = door_of(request)
+    missing: list[str] = []
+    try:
+        await asyncio.to_thread(door.redis.ping)
+    except StateError:
+        missing.append("redis")
+    try:
+        await door.outbox.ping()
+    except NotTakenError:
+        missing.append("kafka")
+    body: dict[str, Any] = {"status": "unready" if missing else "ok", "missing": missing}
+    return JSONResponse(body, status_code=503 if missing else 200)
+
+
+@router.get("/metrics", include_in_schema=False)
+def metrics() -> Response:
+    """Give Prometheus' metrics of this process."""
+    return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)

@@ -1,0 +1,233 @@
+"""The API in this process: on a Valkey, with the registry's own steps behind the outbox.
+
+Tests in this folder ask for `door`, `app`, `outbox`, `redis` and `as_caller`.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import FastAPI
+
+from api.auth.access import Access, UnauthenticatedError
+from api.auth.limits import NoLimits
+from api.auth.signing import Signer
+from api.web.app import create_app
+from api.web.audit import Deed
+from api.web.door import Door
+from api.web.outbox import NotTakenError
+from operators.define import Define
+from operators.profile_writer import WriteProfiles
+from operators.registration import decode_registrations
+from operators.segment_lists import WriteLists
+from schemas import topics
+from schemas.access import Principal, Role, priorities_of, scopes_of
+from schemas.settings import load_settings
+from schemas.stream import Record, Source
+from schemas.tenant import Tenant
+from state.definitions import RedisDefinitions
+from state.profiles import RedisProfiles
+from state.redis_client import RedisClient
+from state.redis_segments import RedisSegments
+from state.tokens import RedisTokens
+from state.uploads import RedisUploads
+from tests.unit.operators.builders import FakeMessage
+
+NOW_MS = 1_796_000_000_000  # 2026-11-30
+SECRET = b"s" * 32
+CATEGORIES = {"news": {}, "alerts": {"quiet_hours": "ignore"}}
+APPS = {
+    "ios": {
+        "platform": "apns",
+        "team_id": "TEAM000001",
+        "key_id": "KEY0000001",
+        "topic": "com.example.app",
+        "private_key": {"env": "IOS_KEY"},
+    },
+    "web": {
+        "platform": "webpush",
+        "subject": "mailto:ops@example.com",
+        "private_key": {"env": "WEB_KEY"},
+    },
+}
+TENANTS = {
+    name: Tenant.model_validate({"name": name, "shards": 4, "categories": CATEGORIES, "apps": APPS})
+    for name in ("acme", "rival")
+}
+
+
+class AppliedOutbox:
+    """Keeps what was put, applies it as the registry does, or refuses it.
+
+    Its `put_now` also stands in for the blocking publisher.
+    """
+
+    def __init__(self, redis: RedisClient) -> None:
+        self.records: list[Record] = []
+        self.refuses = False
+        self.applies = True
+        self._offset = 0
+        definitions = RedisDefinitions(redis)
+        self._define = Define(definitions)
+        self._lists = WriteLists(
+            TENANTS, segments=RedisSegments(redis), uploads=RedisUploads(redis)
+        )
+        self._profiles = WriteProfiles(
+            TENANTS,
+            profiles=RedisProfiles(redis),
+            tokens=RedisTokens(redis),
+            segments=RedisSegments(redis),
+        )
+
+    async def put(self, records: Sequence[Record]) -> None:
+        if self.refuses:
+            raise NotTakenError("no broker")
+        self.put_now(records)
+
+    def put_now(self, records: Sequence[Record]) -> None:
+        self.records += records
+        if self.applies:
+            for record in records:
+                if record.topic in topics.REGISTRY:
+                    self._apply(record)
+
+    def _apply(self, record: Record) -> None:
+        self._offset += 1
+        message: Any = FakeMessage(
+            record.value, Source(record.topic, 0, self._offset), record.key, NOW_MS + self._offset
+        )
+        changes, letters = decode_registrations([message], NOW_MS)
+        assert not letters, letters
+        left, _ = self._define(changes, NOW_MS)
+        left, _ = self._lists(left, NOW_MS)
+        self._profiles(left)
+
+    def of(self, topic: str) -> list[Record]:
+        """Give what was put on a topic."""
+        return [record for record in self.records if record.topic == topic]
+
+    async def ping(self) -> None:
+        if self.refuses:
+            raise NotTakenError("no broker")
+
+    def start(self) -> None:
+        """Nothing to start."""
+
+    async def stop(self) -> None:
+        """Nothing to stop."""
+
+
+class BlockingOutbox:
+    """Stands in for Publisher."""
+
+    def __init__(self, outbox: AppliedOutbox) -> None:
+        self._outbox = outbox
+
+    def put(self, records: Sequence[Record]) -> None:
+        self._outbox.put_now(records)
+
+
+class MemoryTrail:
+    """Keeps deeds in memory."""
+
+    def __init__(self) -> None:
+        self.deeds: list[Deed] = []
+        self.counted: list[tuple[Deed, int]] = []
+
+    async def keep(self, deed: Deed) -> None:
+        self.deeds.append(deed)
+
+    def count(self, deed: Deed, items: int) -> None:
+        self.counted.append((deed, items))
+
+
+class TestProver:
+    """Believes `Bearer test:<tenant>:<role>[:<user>[:<device>]]`."""
+
+    __test__ = False
+
+    def prove(self, credential: str) -> Principal | None:
+        kind, *parts = credential.split(":")
+        if kind != "test":
+            return None
+        tenant, role, *bound = parts
+        if tenant not in TENANTS:
+            raise UnauthenticatedError("no such tenant")
+        user, device, *_ = [*bound, "", ""]
+        roles = [Role(role)]
+        return Principal(
+            tenant,
+            "key",
+            f"k-{role}",
+            scopes_of(roles),
+            priorities_of(roles),
+            user_id=user,
+            device_id=device,
+        )
+
+
+def no_clickhouse() -> AbstractContextManager[Any]:
+    raise OSError("these tests have no ClickHouse")
+
+
+@pytest.fixture
+def redis(redis_url: str) -> Iterator[RedisClient]:
+    """Give an empty store."""
+    client = RedisClient(redis_url)
+    client.run("FLUSHALL")
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def outbox(redis: RedisClient) -> AppliedOutbox:
+    """Give the outbox whose registry records take effect at once."""
+    return AppliedOutbox(redis)
+
+
+@pytest.fixture
+def door(redis: RedisClient, outbox: AppliedOutbox) -> Door:
+    """Give a door to two tenants, acme and rival."""
+    publisher: Any = BlockingOutbox(outbox)
+    return Door(
+        settings=load_settings(),
+        tenants=TENANTS,
+        redis=redis,
+        definitions=RedisDefinitions(redis),
+        outbox=outbox,
+        publisher=lambda: publisher,
+        clickhouse=no_clickhouse,
+        access=Access([TestProver()], lambda: NOW_MS),
+        limits=NoLimits(),
+        signer=Signer([SECRET]),
+        audit=MemoryTrail(),
+        now_ms=lambda: NOW_MS,
+        wall_ms=lambda: NOW_MS,
+    )
+
+
+@pytest.fixture
+def app(door: Door) -> FastAPI:
+    """Give the application."""
+    return create_app(door)
+
+
+AsCaller = Callable[..., httpx.AsyncClient]
+
+
+@pytest.fixture
+def as_caller(app: FastAPI) -> AsCaller:
+    """Give what makes clients: `as_caller("admin")`, `as_caller("device", user="u1")`."""
+
+    def make(
+        role: str = "", *, tenant: str = "acme", user: str = "", device: str = ""
+    ) -> httpx.AsyncClient:
+        credential = ":".join(part for part in ("test", tenant, role, user, device) if part)
+        headers = {"Authorization": f"Bearer {credential}"} if role else {}
+        # Errors of the application itself come out, instead of a 500.
+        transport = httpx.ASGITransport(app, raise_app_exceptions=True)
+        return httpx.AsyncClient(transport=transport, base_url="http://test", headers=headers)
+
+    return make
