@@ -1,0 +1,72 @@
+"""What holds for every route: who may call it, whose things it shows, and that it is documented."""
+
+from pathlib import Path
+
+import pytest
+from fastapi import FastAPI
+
+from api.web.door import Door
+from tests.contract.api.door_stand import AsCaller
+from tests.contract.api.walk import Example, examples, routes
+
+EXAMPLES = examples()
+GUARDED = [one for one in EXAMPLES if one.is_about != "public"]
+PAGE = Path(__file__).parents[3] / "docs" / "api.md"
+
+
+def _id(one: Example) -> str:
+    return f"{one.route} {one.is_about}"
+
+
+def test_every_route_has_an_example(app: FastAPI) -> None:
+    """A route without one would escape the tests below."""
+    assert {name for name, _ in routes(app)} == {one.route for one in EXAMPLES}
+
+
+def test_every_route_is_in_the_docs(app: FastAPI) -> None:
+    """docs/api.md names each route as `METHOD /path`."""
+    page = PAGE.read_text()
+    assert [name for name, _ in routes(app) if f"`{name}`" not in page] == []
+
+
+@pytest.mark.parametrize("one", EXAMPLES, ids=_id)
+async def test_an_admin_of_the_tenant_may(one: Example, as_caller: AsCaller, door: Door) -> None:
+    """The example succeeds."""
+    admin = as_caller("" if one.is_about == "public" else "admin")
+    more = await one.prepare(door, as_caller("admin"))
+    answer = await one.request(admin, more)
+    assert answer.status_code < 400, answer.text
+
+
+@pytest.mark.parametrize("one", GUARDED, ids=_id)
+async def test_nobody_may_without_a_credential(one: Example, as_caller: AsCaller) -> None:
+    """401, with how to authenticate, before anything is looked up."""
+    answer = await one.request(as_caller(), _any_values(one))
+    assert answer.status_code == 401, answer.text
+    assert answer.headers["www-authenticate"].startswith("Bearer")
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+@pytest.mark.parametrize("one", GUARDED, ids=_id)
+async def test_a_credential_without_the_scope_may_not(one: Example, as_caller: AsCaller) -> None:
+    """403, before anything is looked up."""
+    answer = await one.request(as_caller("none"), _any_values(one))
+    assert answer.status_code == 403, answer.text
+
+
+@pytest.mark.parametrize(
+    "one", [one for one in EXAMPLES if one.is_about == "theirs"], ids=_id
+)
+async def test_another_tenant_finds_nothing(
+    one: Example, as_caller: AsCaller, door: Door
+) -> None:
+    """404 for what is another tenant's, the same as for what is not there at all."""
+    more = await one.prepare(door, as_caller("admin"))
+    answer = await one.request(as_caller("admin", tenant="rival"), more)
+    assert answer.status_code == 404, answer.text
+
+
+def _any_values(one: Example) -> dict[str, str]:
+    """Stand for what prepare would give: it is not looked up."""
+    names = {part[1:-1] for part in one.route.split("/") if part.startswith("{")}
+    return dict.fromkeys(names - one.values.keys(), "x")
