@@ -96,5 +96,3 @@ class Observed:
             if len(self._counters) < 1_000:
                 self._counters[key] = found
         return found
-
-

@@ -226,9 +226,7 @@ async def _many(door: Door, request: Request, sender: Sender, items: Any) -> Res
     return Response(_encode(body), 202, request.state.limit_headers, media_type=JSON)
 
 
-async def _some(
-    door: Door, sender: Sender, items: list[bytes], start: int
-) -> list[dict[str, Any]]:
+async def _some(door: Door, sender: Sender, items: list[bytes], start: int) -> list[dict[str, Any]]:
     results: list[dict[str, Any]] = []
     records: list[Record] = []
     for number, raw in enumerate(items, start):

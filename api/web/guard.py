@@ -72,5 +72,3 @@ def own_device(caller: Principal, device_id: str) -> str:
     if caller.device_id and caller.device_id != device_id:
         raise not_found(f"device {device_id!r}")
     return device_id
-
-

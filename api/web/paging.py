@@ -42,7 +42,7 @@ def after(signer: Signer, what: str, cursor: str, now_ms: int) -> str:
 def page_of(
     items: Sequence[T], *, signer: Signer, what: str, limit: int, name_of: Callable[[T], str]
 ) -> Page[T]:
-    """Give a page. items: up to limit + 1 of them, in the order of their names, after the cursor."""
+    """Give a page. items: up to limit + 1 of them, by name, after the cursor."""
     shown = list(items[:limit])
     more = len(items) > limit
     cursor = signer.sign(Purpose.CURSOR, [what, name_of(shown[-1])]) if more else None
