@@ -22,22 +22,22 @@ demo: .venv/.ready
 up: .venv/.ready
 	@$(BIN)/clarion up $(ARGS)
 
-# Each file of flows runs in a process of its own: what a crash leaves of librdkafka's threads there
-# spins, and ends with it.
+# Parts run two at a time, each in processes of its own; see tests/suite.py. The long ones come first.
 FLOWS = $(wildcard tests/flows/test_*.py)
+TEST_JOBS ?= 2
+comma := ,
+one_part = $(subst $(subst ,, ),$(comma),$(strip $(wildcard $(1))))
 
 test: .venv/.ready
-	@$(BIN)/python -m pytest tests --ignore=tests/bench --ignore=tests/integration --ignore=tests/chaos \
-		--ignore=tests/flows $(ARGS)
-	@set -e; for file in $(FLOWS); do echo $$file; $(BIN)/python -m pytest $$file $(ARGS); done
+	@$(BIN)/python -m tests.suite --jobs $(TEST_JOBS) tests/unit \
+		$(call one_part,tests/contract/test_*.py) tests/contract/clickhouse tests/contract/api $(FLOWS) $(ARGS)
 
 # The same suites on Apache Kafka and Redis, and those that break these; installs what is missing.
 test-kafka: .venv/.ready
 	@$(BIN)/python -m tests.servers.install
-	@$(BIN)/python -m pytest --servers=real tests/contract/test_kafka_broker*.py tests/contract/test_state_*.py \
-		tests/integration $(ARGS)
-	@set -e; for file in $(filter-out %_end_to_end.py,$(FLOWS)); do \
-		echo $$file; $(BIN)/python -m pytest --servers=real $$file $(ARGS); done
+	@$(BIN)/python -m tests.suite --jobs 1 --servers=real tests/integration \
+		$(call one_part,tests/contract/test_kafka_broker*.py tests/contract/test_state_*.py) \
+		$(filter-out %_end_to_end.py,$(FLOWS)) $(ARGS)
 
 # SEED and KILLS, when given to make, reach it through the environment.
 chaos: .venv/.ready
