@@ -1,10 +1,10 @@
 """The API in this process: on a Valkey, with the registry's own steps behind the outbox.
 
 Tests in this folder ask for `door`, `app`, `outbox`, `redis` and `as_caller`.
+ClickHouse starts when a test first asks `door.clickhouse` for a client.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
 from typing import Any
 
 import httpx
@@ -33,6 +33,7 @@ from state.redis_client import RedisClient
 from state.redis_segments import RedisSegments
 from state.tokens import RedisTokens
 from state.uploads import RedisUploads
+from tests.contract.api.clickhouse_stand import LazyClickHouse
 from tests.unit.operators.builders import FakeMessage
 
 NOW_MS = 1_796_000_000_000  # 2026-11-30
@@ -168,10 +169,6 @@ class TestProver:
         )
 
 
-def no_clickhouse() -> AbstractContextManager[Any]:
-    raise OSError("these tests have no ClickHouse")
-
-
 @pytest.fixture
 def redis(redis_url: str) -> Iterator[RedisClient]:
     """Give an empty store."""
@@ -188,7 +185,7 @@ def outbox(redis: RedisClient) -> AppliedOutbox:
 
 
 @pytest.fixture
-def door(redis: RedisClient, outbox: AppliedOutbox) -> Door:
+def door(redis: RedisClient, outbox: AppliedOutbox, clickhouse: LazyClickHouse) -> Door:
     """Give a door to two tenants, acme and rival."""
     publisher: Any = BlockingOutbox(outbox)
     return Door(
@@ -198,7 +195,7 @@ def door(redis: RedisClient, outbox: AppliedOutbox) -> Door:
         definitions=RedisDefinitions(redis),
         outbox=outbox,
         publisher=lambda: publisher,
-        clickhouse=no_clickhouse,
+        clickhouse=clickhouse.client,
         access=Access([TestProver()], lambda: NOW_MS),
         limits=NoLimits(),
         signer=Signer([SECRET]),
