@@ -60,9 +60,11 @@ class FcmApp(Wire):
 class WebPushApp(Wire):
     """A web app. subject: mailto: or https: contact; private_key: VAPID, P-256 (RFC 8292).
 
-    allowed_hosts: where subscriptions may point; "*.x" means any host under x; when
-    absent, the browser vendors' push services. Endpoints come from browsers: without a list they
-    could make Clarion call hosts of their choice.
+    allowed_hosts: where subscriptions may point; "*.x" means any host under x, "x:8443" another
+    port than 443; when absent, the browser vendors' push services. Endpoints come from browsers:
+    without a list they could make Clarion call hosts of their choice. private_network: these hosts
+    may have private addresses (this machine, RFC 1918, ULA, CGNAT); else a name that resolves to
+    one is refused. An IP address must be named itself.
     """
 
     platform: Literal["webpush"]
@@ -75,6 +77,7 @@ class WebPushApp(Wire):
         ]
         | None
     ) = None
+    private_network: Annotated[bool, Field(strict=True)] = False
 
 
 App = Annotated[ApnsApp | FcmApp | WebPushApp, Field(discriminator="platform")]

@@ -35,7 +35,7 @@ COUNTRY_PATTERN = r"^[A-Z]{2}$"
 APPLE_ID_PATTERN = r"^[A-Z0-9]{10}$"
 PROJECT_PATTERN = r"^[a-z0-9][a-z0-9.:-]{3,62}$"
 CONTACT_PATTERN = r"^(mailto:[^\s@]+@[^\s@]+|https://\S+)$"
-HOST_PATTERN = r"^(\*\.)?[a-z0-9]([a-z0-9.-]*[a-z0-9])?$"
+HOST_PATTERN = r"^((\*\.)?[a-z0-9]([a-z0-9.-]*[a-z0-9])?|\[[0-9a-f:]{2,39}\])(:[1-9][0-9]{0,4})?$"
 VARIABLE_PATTERN = r"^[A-Za-z_][A-Za-z0-9_]*$"
 EXPRESSION_PATTERN = r"^\s*\{\{.*\}\}\s*$"
 OVERSIZE_PATTERN = r"^(reject|truncate: ?(title|body|subtitle|data\.\S{1,128}))$"
@@ -54,7 +54,7 @@ HINTS = {
     APPLE_ID_PATTERN: "use the 10 capital letters and digits that Apple shows",
     PROJECT_PATTERN: "use the Firebase project id, such as 'my-app-1234'",
     CONTACT_PATTERN: "use a contact as 'mailto:ops@example.com' or an https:// URL",
-    HOST_PATTERN: "use a host name, or '*.example.com' for all under it",
+    HOST_PATTERN: "use a host name, or '*.example.com' for all under it, with ':port' unless 443",
     VARIABLE_PATTERN: "use letters, digits and '_', not starting with a digit",
     EXPRESSION_PATTERN: "use a number, or a Jinja expression such as '{{ user.unread }}'",
     OVERSIZE_PATTERN: "use 'reject' or 'truncate: body' (or title, subtitle, data.<key>)",
