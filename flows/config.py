@@ -15,6 +15,7 @@ from flows.yaml_files import BadYamlError, read_yaml
 from schemas.decode import details_of, remedy
 from schemas.pipeline import Platform
 from schemas.tenant import ApnsApp, App, FcmApp, SecretRef, Tenant, WebPushApp
+from schemas.tenant_access import TenantAccess
 from sinks.credentials import (
     ApnsCredential,
     Credential,
@@ -79,9 +80,24 @@ def load_tenants(directory: Path) -> Tenants:
             problems.append(Problem(str(path), "name", f"{other} has the same, change one"))
         tenants[tenant.name] = tenant
         tenants.files[tenant.name] = path
+    problems += _ambiguous_issuers(tenants)
     if problems:
         raise ConfigError(problems)
     return tenants
+
+
+def _ambiguous_issuers(tenants: Tenants) -> list[Problem]:
+    """Find issuers of tokens that more than one tenant claims: whose is a token must be certain."""
+    claimed: dict[tuple[str, str], str] = {}
+    problems: list[Problem] = []
+    for name, tenant in tenants.items():
+        for number, one in enumerate(tenant.access.issuers):
+            other = claimed.setdefault((one.issuer, one.audience), name)
+            if other != name:
+                fault = f"tenant {other!r} has the same pair of issuer and audience, change one"
+                place = f"access.issuers.{number}"
+                problems.append(Problem(str(tenants.files[name]), place, fault))
+    return problems
 
 
 def load_tenant(path: Path) -> Tenant:
@@ -95,7 +111,8 @@ def load_tenant(path: Path) -> Tenant:
     except ValidationError as error:
         raise ConfigError([_problem(path, document, one) for one in details_of(error)]) from None
     apps = {name: _anchored(app, path.parent) for name, app in tenant.apps.items()}
-    return tenant.model_copy(update={"apps": apps})
+    access = _anchored_access(tenant.access, path.parent)
+    return tenant.model_copy(update={"apps": apps, "access": access})
 
 
 def _problem(path: Path, document: Any, detail: ErrorDetails) -> Problem:
@@ -120,6 +137,18 @@ def _anchored(app: App, directory: Path) -> App:
         return app
     full = ref.model_copy(update={"file": str((directory / ref.file).absolute())})
     return app.model_copy(update={name: full})
+
+
+def _anchored_access(access: TenantAccess, directory: Path) -> TenantAccess:
+    """Give the issuers with their files of keys as full paths."""
+    issuers = []
+    for one in access.issuers:
+        if one.jwks.file is None:
+            issuers.append(one)
+            continue
+        file = str((directory / one.jwks.file).absolute())
+        issuers.append(one.model_copy(update={"jwks": one.jwks.model_copy(update={"file": file})}))
+    return access.model_copy(update={"issuers": tuple(issuers)})
 
 
 def _secret_field(app: App) -> str:

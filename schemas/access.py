@@ -118,7 +118,8 @@ class Principal(msgspec.Struct, frozen=True):
     kind: "key" (an API key), "jwt" (a service's token) or "device" (an app on a device). id: the
     key's id, the token's issuer and subject, or the device. categories: that may be sent, None for
     all. user_id, device_id: when set, the caller may touch this user, and this device, alone.
-    expires_at_ms: 0 for never.
+    expires_at_ms: 0 for never. requests_per_s, events_per_day: the caller's own limits, 0 for those
+    of the tenant's `access.limits`.
     """
 
     tenant: str
@@ -130,6 +131,8 @@ class Principal(msgspec.Struct, frozen=True):
     user_id: str = ""
     device_id: str = ""
     expires_at_ms: int = 0
+    requests_per_s: float = 0
+    events_per_day: int = 0
 
 
 def scopes_of(roles: Iterable[Role]) -> frozenset[Scope]:

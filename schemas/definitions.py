@@ -28,6 +28,10 @@ class Kind(StrEnum):
     CAMPAIGN = "campaign"
     CONTROL = "control"
     """Whether a campaign or message may go on; see schemas/campaigns."""
+    CREDENTIAL = "credential"
+    """An app's key at a provider, sealed; see schemas/credentials."""
+    API_KEY = "api_key"
+    """What a credential of the API may do, and hashes of its secrets; see schemas/api_keys."""
 
 
 class DefinitionRecord(Wire):

@@ -39,6 +39,7 @@ from schemas.tenant import (
     TokenHygiene,
     WebPushApp,
 )
+from schemas.tenant_access import AccessLimits, Jwks, TenantAccess, TokenIssuer
 
 _INTRO = """<!-- Made by `clarion config reference`; edit the models in schemas/, not this page. -->
 # Configuration
@@ -79,6 +80,10 @@ _TENANT_PARTS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("rates: platforms", PlatformRates),
     ("rates: regions", RegionRate),
     ("quotas", Quotas),
+    ("access", TenantAccess),
+    ("access: limits", AccessLimits),
+    ("access: issuers", TokenIssuer),
+    ("access: issuers: jwks", Jwks),
     ("retry", RetryPolicy),
     ("hygiene", TokenHygiene),
     ("lint", LintRules),

@@ -24,6 +24,7 @@ from schemas.policy import (
 )
 from schemas.registry import QuietWindows
 from schemas.template import LintRules, Template
+from schemas.tenant_access import TenantAccess
 
 __all__ = [
     "ApnsApp",
@@ -124,6 +125,7 @@ class Tenant(Wire):
     templates: dict[Name, Versions] = Field(default_factory=dict, max_length=1_000)
     flags: dict[Name, Flag] = Field(default_factory=dict, max_length=200)
     hooks: Hooks = Hooks()
+    access: TenantAccess = TenantAccess()
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -132,6 +134,7 @@ class Tenant(Wire):
         if unknown := set(self.holdout.categories if self.holdout else ()) - set(self.categories):
             raise ValueError(f"holdout.categories: there is no category {min(unknown)!r}")
         self._check_caps()
+        self._check_issuers()
         for name, category in self.categories.items():
             if category.flag is not None and category.flag not in self.flags:
                 raise ValueError(f"categories.{name}.flag: there is no flag {category.flag!r}")
@@ -154,6 +157,15 @@ class Tenant(Wire):
         for group in self.caps:
             if unknown := set(group.categories) - set(self.categories):
                 raise ValueError(f"caps.{group.name}: there is no category {min(unknown)!r}")
+
+    def _check_issuers(self) -> None:
+        pairs = [(one.issuer, one.audience) for one in self.access.issuers]
+        if len(set(pairs)) < len(pairs):
+            raise ValueError("access.issuers: give every pair of issuer and audience once")
+        for number, one in enumerate(self.access.issuers):
+            if unknown := set(one.categories or ()) - set(self.categories):
+                place = f"access.issuers.{number}.categories"
+                raise ValueError(f"{place}: there is no category {min(unknown)!r}")
 
     def template(self, name: str, version: int | None = None) -> Template | None:
         """Give this version of a template, the newest without one; None when there is none."""
