@@ -10,29 +10,27 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from pydantic_settings.exceptions import SettingsError as UnreadableError
 
 from schemas.decode import details_of, remedy
-from schemas.fields import LOG_LEVEL_PATTERN, NAME_PATTERN, REDIS_URL_PATTERN, WEB_URL_PATTERN
+from schemas.fields import LOG_LEVEL_PATTERN, REDIS_URL_PATTERN
 from schemas.pipeline import FAST, Priority
+from schemas.security import SecuritySettings, VaultSettings
+from schemas.setting_fields import Group as _Group
+from schemas.setting_fields import HttpUrl as _HttpUrl
+from schemas.setting_fields import Name as _Name
+from schemas.setting_fields import Port as _Port
+from schemas.setting_fields import TimeoutS as _TimeoutS
+from schemas.setting_fields import split_by_commas
 
 PREFIX = "CLARION_"
-
-_Name = Annotated[str, Field(min_length=1, max_length=100, pattern=NAME_PATTERN)]
-_HttpUrl = Annotated[str, Field(max_length=500, pattern=WEB_URL_PATTERN)]
-_TimeoutS = Annotated[float, Field(gt=0, le=600, allow_inf_nan=False)]
-_Port = Annotated[int, Field(ge=0, le=65_535)]
 
 
 class BadSettingsError(ValueError):
     """A setting is wrong; the message has one line for each, with its variable's name."""
-
-
-class _Group(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class KafkaSettings(_Group):
@@ -92,27 +90,13 @@ class ClickHouseSettings(_Group):
     ca_file: Annotated[Path | None, Field(description="PEM, for a private CA")] = None
 
 
-def _split(value: object) -> object:
-    """Take `critical,high` as well as a list."""
-    if not isinstance(value, str):
-        return value
-    if value.lstrip().startswith("["):
-        try:
-            return json.loads(value)
-        except ValueError:
-            raise ValueError(
-                "write priorities with commas between, such as critical,high"
-            ) from None
-    return [part.strip() for part in value.split(",") if part.strip()]
-
-
 class FlowSettings(_Group):
     """What a flow serves and in which portions."""
 
     priorities: Annotated[
         tuple[Priority, ...],
         NoDecode,
-        BeforeValidator(_split),
+        BeforeValidator(split_by_commas),
         Field(min_length=1, max_length=4, description="served by this process, by commas"),
     ] = tuple(Priority)
     epoch_ms: Annotated[
@@ -209,6 +193,8 @@ class Settings(BaseSettings):
     timers: TimerSettings = Field(default_factory=TimerSettings)
     providers: ProviderSettings = Field(default_factory=ProviderSettings)
     observability: ObservabilitySettings = Field(default_factory=ObservabilitySettings)
+    security: SecuritySettings = Field(default_factory=SecuritySettings)
+    vault: VaultSettings | None = None
     clock: ClockSettings | None = None
     tenants_dir: Annotated[Path, Field(description="one YAML file for each tenant")] = Path(
         "deploy/tenants"

@@ -57,7 +57,7 @@ def test_given_values_win_over_the_environment(monkeypatch: pytest.MonkeyPatch) 
         ("KAFKA__OPTIONS", "{bad", "write a JSON object"),
         ("KAFKA", "x", "write a JSON object"),
         ("FLOW__PRIORITIES", "critical,hgh", "must be 'critical', 'high', 'normal' or 'low'"),
-        ("FLOW__PRIORITIES", "[", "write priorities with commas between"),
+        ("FLOW__PRIORITIES", "[", "write names with commas between"),
         ("FLOW__EPOCH_MS", "1", "must be greater than or equal to 5"),
         ("REDIS__URL", "localhost", "use a redis://, rediss:// or unix:// URL"),
         ("REDIS__TIMEOUT_S", "-1", "must be greater than 0"),
