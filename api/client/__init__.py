@@ -1,0 +1,31 @@
+"""The Python client of the HTTP API: docs/client.md."""
+
+from api.client.client import AsyncClient, Client
+from api.client.errors import (
+    ApiError,
+    BadAnswerError,
+    ClarionError,
+    ClosedError,
+    FullError,
+    NotDeliveredError,
+    Problem,
+    UnreachableError,
+)
+from api.client.events import Event, Result
+from api.client.retrying import Retry
+
+__all__ = [
+    "ApiError",
+    "AsyncClient",
+    "BadAnswerError",
+    "ClarionError",
+    "Client",
+    "ClosedError",
+    "Event",
+    "FullError",
+    "NotDeliveredError",
+    "Problem",
+    "Result",
+    "Retry",
+    "UnreachableError",
+]
