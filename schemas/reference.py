@@ -8,6 +8,7 @@ from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
 from schemas.hooks import Hook, Hooks
+from schemas.links import LinkRules
 from schemas.registry import QuietHours
 from schemas.settings import Settings, group_of, variable
 from schemas.template import (
@@ -87,6 +88,7 @@ _TENANT_PARTS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("retry", RetryPolicy),
     ("hygiene", TokenHygiene),
     ("lint", LintRules),
+    ("links", LinkRules),
     ("templates", Template),
     ("templates: texts", TemplateText),
     ("templates: apns", ApnsPart),

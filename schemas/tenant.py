@@ -11,6 +11,7 @@ from schemas.duration import Seconds, WholeSeconds
 from schemas.fields import Locale, Name, TimeZone
 from schemas.gathering import Arbitration, CategoryDigest
 from schemas.hooks import Hooks
+from schemas.links import LinkRules
 from schemas.policy import (
     DAY_S,
     Cap,
@@ -126,6 +127,7 @@ class Tenant(Wire):
     flags: dict[Name, Flag] = Field(default_factory=dict, max_length=200)
     hooks: Hooks = Hooks()
     access: TenantAccess = TenantAccess()
+    links: LinkRules = LinkRules()
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
