@@ -41,19 +41,13 @@ _BASE64URL_PATTERN = r"^[A-Za-z0-9_-]+={0,2}$"
 _Base64Url = Annotated[str, Field(max_length=100, pattern=_BASE64URL_PATTERN)]
 
 
-class DeviceRegistration(Wire):
-    """An app's installation on a device and the token to reach it.
+class DeviceBody(Wire):
+    """A device as an app tells of it; see DeviceRegistration.
 
-    platform webpush: token is the subscription's endpoint URL, p256dh and auth are its keys
-    (W3C Push API, getKey). environment: of an APNs token. registered_at: when the app got or
-    confirmed the token; a provider's report that it died earlier than that is ignored.
-    groups: device groups, such as `tv`, to send to these devices only.
+    registered_at: now when absent.
     """
 
     schema_version: Literal[1] = 1
-    tenant: Name
-    user_id: Id
-    device_id: Id
     platform: Platform
     app: Name
     token: Annotated[str, Field(min_length=1, max_length=MAX_TOKEN_CHARS)]
@@ -64,7 +58,7 @@ class DeviceRegistration(Wire):
     app_version: Annotated[str, Field(max_length=64)] = ""
     os_version: Annotated[str, Field(max_length=64)] = ""
     groups: Annotated[tuple[TopicName, ...], Field(max_length=MAX_GROUPS)] = ()
-    registered_at: Time
+    registered_at: Time | None = None
 
     @model_validator(mode="after")
     def _token_fits_platform(self) -> Self:
@@ -80,17 +74,25 @@ class DeviceRegistration(Wire):
         return self
 
 
-class UserProfile(Wire):
-    """What is known about a user.
+class DeviceRegistration(DeviceBody):
+    """An app's installation on a device and the token to reach it.
 
-    locale: for texts, when a device has none. time_zone: IANA name, for quiet hours and local
-    delivery. segments: the segments that the user is in. attributes: for templates and rules.
-    registered_at: when the user signed up.
+    platform webpush: token is the subscription's endpoint URL, p256dh and auth are its keys
+    (W3C Push API, getKey). environment: of an APNs token. registered_at: when the app got or
+    confirmed the token; a provider's report that it died earlier than that is ignored.
+    groups: device groups, such as `tv`, to send to these devices only.
     """
 
-    schema_version: Literal[1] = 1
     tenant: Name
     user_id: Id
+    device_id: Id
+    registered_at: Time
+
+
+class ProfileBody(Wire):
+    """What a client says about a user; see UserProfile."""
+
+    schema_version: Literal[1] = 1
     locale: Locale | None = None
     time_zone: TimeZone | None = None
     country: Country | None = None
@@ -99,7 +101,6 @@ class UserProfile(Wire):
         tuple[SegmentName, ...], Field(max_length=MAX_SEGMENTS_PER_USER, fail_fast=True)
     ] = ()
     registered_at: Time | None = None
-    updated_at: Time
 
     @model_validator(mode="after")
     def _bounded(self) -> Self:
@@ -107,6 +108,19 @@ class UserProfile(Wire):
             raise ValueError(f"segments: {EVERYONE!r} holds all users already, remove it")
         check_json(self.attributes, "attributes", max_bytes=MAX_ATTRIBUTES_BYTES)
         return self
+
+
+class UserProfile(ProfileBody):
+    """What is known about a user.
+
+    locale: for texts, when a device has none. time_zone: IANA name, for quiet hours and local
+    delivery. segments: the segments that the user is in. attributes: for templates and rules.
+    registered_at: when the user signed up.
+    """
+
+    tenant: Name
+    user_id: Id
+    updated_at: Time
 
 
 Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
@@ -157,7 +171,27 @@ class Choice(Wire):
         return self
 
 
-class UserPreferences(Wire):
+class PreferencesBody(Wire):
+    """What a client says about a user's wishes; see UserPreferences."""
+
+    schema_version: Literal[1] = 1
+    opt_out_all: Annotated[bool, Field(strict=True)] = False
+    opted_out_categories: Annotated[tuple[Name, ...], Field(max_length=1_000, fail_fast=True)] = ()
+    opted_out_channels: Annotated[tuple[Platform, ...], Field(max_length=10)] = ()
+    muted_until: Time | None = None
+    choices: Annotated[tuple[Choice, ...], Field(max_length=MAX_CHOICES, fail_fast=True)] = ()
+    quiet_hours: QuietWindows = ()
+    topics: Annotated[tuple[TopicName, ...], Field(max_length=MAX_TOPICS, fail_fast=True)] = ()
+
+    @model_validator(mode="after")
+    def _one_answer(self) -> Self:
+        about = [(one.type, one.category, one.channel) for one in self.choices]
+        if len(set(about)) < len(about):
+            raise ValueError("choices: two say yes or no to the same, remove one")
+        return self
+
+
+class UserPreferences(PreferencesBody):
     """What a user wants and does not want.
 
     opt_out_all: nothing at all. opted_out_channels: platforms that stay silent, whatever else is
@@ -166,24 +200,9 @@ class UserPreferences(Wire):
     decides. quiet_hours: one window or several. topics: that the user subscribed to.
     """
 
-    schema_version: Literal[1] = 1
     tenant: Name
     user_id: Id
-    opt_out_all: Annotated[bool, Field(strict=True)] = False
-    opted_out_categories: Annotated[tuple[Name, ...], Field(max_length=1_000, fail_fast=True)] = ()
-    opted_out_channels: Annotated[tuple[Platform, ...], Field(max_length=10)] = ()
-    muted_until: Time | None = None
-    choices: Annotated[tuple[Choice, ...], Field(max_length=MAX_CHOICES, fail_fast=True)] = ()
-    quiet_hours: QuietWindows = ()
-    topics: Annotated[tuple[TopicName, ...], Field(max_length=MAX_TOPICS, fail_fast=True)] = ()
     updated_at: Time
-
-    @model_validator(mode="after")
-    def _one_answer(self) -> Self:
-        about = [(one.type, one.category, one.channel) for one in self.choices]
-        if len(set(about)) < len(about):
-            raise ValueError("choices: two say yes or no to the same, remove one")
-        return self
 
 
 def registry_key(*parts: str) -> bytes:
