@@ -114,7 +114,25 @@ API_SECONDS = Histogram(
     buckets=LATENCY_BUCKETS_S,
 )
 API_EVENTS = Counter("clarion_api_events_total", "Events taken, or refused", ["tenant", "result"])
-API_REFUSED = Counter("clarion_api_refused_total", "Requests let in by nobody", ["why"])
+API_REFUSED = Counter(
+    "clarion_api_refused_total",
+    "Requests not let in: unauthenticated, throttled, unprovable, forbidden, rate or quota",
+    ["why"],
+)
+API_STALE_PROOFS = Counter(
+    "clarion_api_stale_proofs_total",
+    "Credentials believed for what they proved within the last minute, as a store was away",
+)
+API_LIMITS_OPEN = Counter(
+    "clarion_api_limits_open_total",
+    "Leases of rates and quotas that Redis did not answer: requests were let in without",
+    ["limit"],
+)
+API_JWKS_FAILURES = Counter(
+    "clarion_api_jwks_failures_total",
+    "Public keys of an issuer that could not be read; the ones known before go on counting",
+    ["tenant", "issuer"],
+)
 API_AUDIT_LOST = Counter(
     "clarion_api_audit_lost_total", "Answered with 503 since the audit log took no entry"
 )

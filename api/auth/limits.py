@@ -22,7 +22,11 @@ class RequestLimits(Protocol):
         ...
 
     async def lease(self, principal: Principal, cost: int) -> Verdict:
-        """Lease from Redis, then take. Raises StateError."""
+        """Lease from Redis, then take. Without Redis everybody may."""
+        ...
+
+    async def take_events(self, principal: Principal, count: int) -> Verdict:
+        """Take events from the quotas of the day: all of them, or none. As lease."""
         ...
 
 
@@ -37,3 +41,8 @@ class NoLimits:
     async def lease(self, principal: Principal, cost: int) -> Verdict:
         """See RequestLimits."""
         return self.take(principal, cost) or Verdict({})
+
+    async def take_events(self, principal: Principal, count: int) -> Verdict:
+        """See RequestLimits."""
+        del principal, count
+        return Verdict({})

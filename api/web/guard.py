@@ -1,16 +1,18 @@
 """Every route's first step: who calls, may they, and not too often."""
 
-import asyncio
+from collections.abc import Mapping
 from typing import Any
 
 from fastapi import Depends, Request
 from starlette.responses import Response
 
-from api.auth.access import UnauthenticatedError
+from api.auth.access import ThrottledError, UnauthenticatedError, UnprovableError
+from api.auth.limits import Verdict
 from api.web.door import Door, door_of
 from api.web.problems import ProblemError, not_found
 from schemas import metrics
 from schemas.access import Principal, Scope
+from state.errors import StateError
 
 _CHALLENGE = {"WWW-Authenticate": 'Bearer realm="clarion"'}
 
@@ -20,29 +22,47 @@ async def admit(door: Door, request: Request, scope: Scope, cost: int = 1) -> Pr
     principal = await _caller(door, request)
     request.state.principal = principal
     if scope not in principal.scopes:
+        metrics.API_REFUSED.labels("forbidden").inc()
         raise ProblemError(403, f"this credential has not the scope {scope}")
     verdict = door.limits.take(principal, cost)
     if verdict is None:
         verdict = await door.limits.lease(principal, cost)
+    _hold_to(request, verdict, "rate")
+    return principal
+
+
+async def spend(door: Door, request: Request, principal: Principal, events: int) -> None:
+    """Take events from the caller's quota of the day. Raises ProblemError: 429."""
+    _hold_to(request, await door.limits.take_events(principal, events), "quota")
+
+
+def _hold_to(request: Request, verdict: Verdict, which: str) -> None:
     request.state.limit_headers = verdict.headers
     if verdict.retry_after_s:
-        raise ProblemError(
-            429, verdict.why, headers={**verdict.headers, "Retry-After": str(verdict.retry_after_s)}
-        )
-    return principal
+        metrics.API_REFUSED.labels(which).inc()
+        raise _too_often(verdict.why, verdict.retry_after_s, verdict.headers)
+
+
+def _too_often(why: str, retry_after_s: int, headers: Mapping[str, str]) -> ProblemError:
+    return ProblemError(429, why, headers={**headers, "Retry-After": str(retry_after_s)})
 
 
 async def _caller(door: Door, request: Request) -> Principal:
     kind, _, credential = request.headers.get("authorization", "").partition(" ")
     credential = credential.strip() if kind.lower() == "bearer" else ""
-    known = door.access.known(credential)
-    if known is not None:
-        return known
+    address = request.client.host if request.client is not None else ""
     try:
-        return await asyncio.to_thread(door.access.prove, credential)
+        return await door.access.caller(credential, address)
     except UnauthenticatedError as error:
         metrics.API_REFUSED.labels("unauthenticated").inc()
         raise ProblemError(401, str(error), headers=_CHALLENGE) from None
+    except ThrottledError as error:
+        metrics.API_REFUSED.labels("throttled").inc()
+        raise _too_often(str(error), error.wait_s, {}) from None
+    except (UnprovableError, StateError) as error:
+        metrics.API_REFUSED.labels("unprovable").inc()
+        what = "the state store does not answer" if isinstance(error, StateError) else str(error)
+        raise ProblemError(503, f"{what}, try again", headers={"Retry-After": "1"}) from None
 
 
 def may(scope: Scope) -> Any:
