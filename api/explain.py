@@ -37,13 +37,13 @@ def explain(
     tenant: str | None = None,
     user_id: str = "",
     profile_of: Callable[[str, str], Profile | None] = lambda _tenant, _user: None,
-    event_at: Callable[[Source], bytes | None] = lambda _at: None,
+    event_at: Callable[[Source], bytes | None] | None = lambda _at: None,
 ) -> Explained:
     """Explain a message: what became of it for one user, or of all of it.
 
     tenant: None finds it. profile_of: reads a profile as it is now, or
-    raises NoProfileError. event_at: reads an event's
-    record, to name the event that a duplicate repeats. Raises AmbiguousError, and what these raise.
+    raises NoProfileError. event_at: reads an event's record, to name the event that a duplicate
+    repeats; None names its place alone. Raises AmbiguousError, and what these raise.
     """
     if tenant is None:
         found = outcomes.tenants(message_id)
@@ -61,7 +61,7 @@ def explain(
     steps = [told(one) for one in decisions]
     notes += _about_duplicates(decisions, event_at)
     notes += _about_digests(decisions)
-    if not decisions and not groups:
+    if not decisions and not groups and not (user_id and outcomes.users(tenant, message_id)):
         notes += _not_found(message_id, user_id)
     elif user_id and not any(one.user_id for one in decisions):
         notes.append(
@@ -121,7 +121,7 @@ def source_in(text: str) -> Source | None:
 
 
 def _about_duplicates(
-    decisions: Sequence[Decision], event_at: Callable[[Source], bytes | None]
+    decisions: Sequence[Decision], event_at: Callable[[Source], bytes | None] | None
 ) -> list[str]:
     """Name the events that were first."""
     notes: dict[str, None] = {}
@@ -129,6 +129,9 @@ def _about_duplicates(
         found = _FIRST_SEEN.search(one.detail) if one.reason == Reason.DUPLICATE_EVENT else None
         at = source_in(found[1]) if found else None
         if at is None:
+            continue
+        if event_at is None:
+            notes[f"the event that was first is {at}"] = None
             continue
         try:
             first = decode_event(event_at(at)).id
@@ -144,7 +147,7 @@ def _about_digests(decisions: Sequence[Decision]) -> list[str]:
     """Name the messages that events were collected into."""
     told = (_DIGEST.search(one.detail) for one in decisions if one.reason in _COLLECTED)
     names = dict.fromkeys(found[1] for found in told if found)
-    return [f"it went into a digest: clarion explain --message {name}" for name in names]
+    return [f"it went into the digest {name}: explain that message too" for name in names]
 
 
 def _not_found(message_id: str, user_id: str) -> list[str]:

@@ -37,6 +37,12 @@ class Decision(msgspec.Struct, frozen=True):
     trace_id: str
     sandbox: bool
     inserted_at_ms: int
+    outcome_id: str = ""
+
+    @property
+    def place(self) -> str:
+        """Where it stands among a message's decisions, as `trace` takes it."""
+        return f"{self.occurred_at_ms}/{self.attempt}/{self.outcome_id}"
 
 
 class Group(msgspec.Struct, frozen=True):
@@ -91,6 +97,42 @@ class OutcomeHistory:
             {"tenant": tenant, "message": message_id, "users": list(user_ids)},
         )
         return History([Decision(*row) for row in rows[:MAX_ROWS]], len(rows) > MAX_ROWS)
+
+    def knows(self, tenant: str, message_id: str) -> bool:
+        """Tell whether anything was decided about a message."""
+        rows = self._rows(
+            "SELECT 1 FROM outcomes"
+            " WHERE tenant = {tenant:String} AND message_id = {message:String} LIMIT 1",
+            {"tenant": tenant, "message": message_id},
+        )
+        return bool(rows)
+
+    def trace(
+        self, tenant: str, message_id: str, *, user_id: str, after: str, limit: int
+    ) -> list[Decision]:
+        """Give a message's decisions in time order, from after a place; "" is the beginning.
+
+        user_id: of this user, and of the message as a whole; "" for all users.
+        """
+        occurred_at_ms, attempt, outcome_id = after.split("/", 2) if after else ("-1", "0", "")
+        rows = self._rows(
+            f"SELECT {_COLUMNS} FROM outcomes"  # noqa: S608 - our own names
+            " WHERE tenant = {tenant:String} AND message_id = {message:String}"
+            " AND ({user:String} = '' OR user_id IN ('', {user:String}))"
+            " AND (toUnixTimestamp64Milli(occurred_at), attempt, outcome_id)"
+            " > ({at:Int64}, {attempt:UInt16}, {outcome:String})"
+            " ORDER BY occurred_at, attempt, outcome_id LIMIT {limit:UInt32}",
+            {
+                "tenant": tenant,
+                "message": message_id,
+                "user": user_id,
+                "at": int(occurred_at_ms),
+                "attempt": int(attempt),
+                "outcome": outcome_id,
+                "limit": limit,
+            },
+        )
+        return [Decision(*row) for row in rows]
 
     def groups(self, tenant: str, message_id: str) -> list[Group]:
         """Count what was decided about the message's users, by status, reason and platform."""

@@ -154,6 +154,9 @@ def test_a_user_of_whom_nothing_is_known_is_told_apart() -> None:
     scheduled = decision(user_id="", status="deferred", reason="scheduled")
     found = explain(Remembered(scheduled), "m-1", user_id="u7", now_ms=NOW_MS)
     assert "nothing was decided about user u7" in found.notes[0]
+    others = Remembered(groups=[Group("acme", "sent", "accepted", "fcm", 5, 4, "u9")])
+    found = explain(others, "m-1", tenant="acme", user_id="u7", now_ms=NOW_MS)
+    assert "nothing was decided about user u7" in found.notes[0]
 
 
 def test_an_id_of_two_tenants_is_asked_about() -> None:
@@ -180,6 +183,8 @@ def test_a_duplicate_names_the_event_that_was_first() -> None:
     assert places == [Source("events.low", 0, 12)]
     gone = explain(Remembered(again), "m-1", now_ms=NOW_MS)
     assert "not on Kafka any more" in gone.notes[0]
+    unread = explain(Remembered(again), "m-1", now_ms=NOW_MS, event_at=None)
+    assert unread.notes == ["the event that was first is events.low/0/12"]
 
 
 def test_a_digested_event_names_its_digest() -> None:
@@ -198,7 +203,7 @@ def test_a_digested_event_names_its_digest() -> None:
         now_ms=NOW_MS,
     )
     assert found.steps[0].until == "2026-02-02T03:40:00Z"
-    assert found.notes == ["it went into a digest: clarion explain --message w-1"]
+    assert found.notes == ["it went into the digest w-1: explain that message too"]
 
 
 def test_an_events_bytes_are_explained_by_their_id() -> None:
