@@ -5,6 +5,7 @@ specification, https://redis.io/docs/latest/operate/oss_and_stack/reference/clus
 A user's keys carry `{tenant:shard}`, so profile, segments and caps of a user meet in one script.
 
     {tenant:shard}:p:<user>                 profile, msgpack
+    {tenant:shard}:w:<kind>:<user>          newest record of the user, while it may be on its way
     {tenant:shard}:s:<segment>              set of user ids, as the users' own records say
     {tenant:shard}:s:<segment>@<generation> set of user ids: one state of a list, rule or query
     {tenant:shard}:z:<length>:<cap>:<user>  cap, exact: sorted set of message ids
@@ -144,6 +145,11 @@ def segment_lease_key(tenant: str, segment: str) -> str:
 def cap_key(tag: str, user_id: str, name: str, *, exact: bool) -> str:
     """Where a cap's record of the user is; tag from shard_tag. The length keeps names apart."""
     return f"{tag}:{'z' if exact else 'k'}:{len(name)}:{name}:{user_id}"
+
+
+def pending_key(tag: str, kind: str, user_id: str) -> str:
+    """Where the user's newest record of a kind is; tag from shard_tag."""
+    return f"{tag}:w:{kind}:{user_id}"
 
 
 def gathering_key(tag: str, user_id: str, name: str) -> str:
