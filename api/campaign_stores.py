@@ -1,12 +1,11 @@
 """What `clarion campaigns` works on: a tenant's campaigns on the stores that the settings name."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from api.campaigns import CampaignError, Campaigns
-from api.publishing import DefinitionWriter, Publisher
-from api.tenant_stores import tenant_stores
+from api.campaigns import Campaigns
+from api.tenant_stores import TenantStores, tenant_stores
 from flows.clock import business_clock
 from flows.compose_stores import clickhouse_of
 from schemas.tenant import Tenant
@@ -35,22 +34,26 @@ class Desk:
         )
 
 
+def campaigns_of(stores: TenantStores, now_ms: Callable[[], int]) -> Campaigns:
+    """Give a tenant's campaigns. now_ms: the flows' business clock."""
+    return Campaigns(
+        stores.tenant,
+        definitions=stores.definitions,
+        segments=stores.segments,
+        profiles=RedisProfiles(stores.client),
+        progress=RedisProgress(stores.client),
+        publisher=stores.publisher(),
+        writer=stores.writer,
+        now_ms=now_ms,
+    )
+
+
 @contextmanager
 def opened(tenant: str) -> Iterator[Desk]:
     """Give the desk of a tenant. Raises CommandError for what a person can mend."""
-    with tenant_stores(tenant, CampaignError) as stores:
+    with tenant_stores(tenant, see="clarion campaigns ls") as stores:
         settings = stores.settings
-        publisher = Publisher(settings.kafka.client_options())
-        campaigns = Campaigns(
-            stores.tenant,
-            definitions=stores.definitions,
-            segments=stores.segments,
-            profiles=RedisProfiles(stores.client),
-            progress=RedisProgress(stores.client),
-            publisher=publisher,
-            writer=DefinitionWriter(publisher, stores.definitions),
-            now_ms=business_clock(settings.clock),
-        )
+        campaigns = campaigns_of(stores, business_clock(settings.clock))
         figures = CampaignFigures(lambda: connect(clickhouse_of(settings)))
         try:
             yield Desk(stores.tenant, campaigns, figures, RedisBestHours(stores.client))

@@ -9,6 +9,7 @@ from uuid import uuid4
 from pydantic import ValidationError
 
 from api.publishing import DefinitionWriter, Publisher
+from api.refusals import RefusedError, Why
 from operators.campaign_times import first_due_ms
 from operators.campaigns import campaign_of, encode_run, is_over, run_key
 from operators.recall import campaign_control
@@ -32,7 +33,7 @@ LEAST_USERS = 1_000
 """An earlier run of fewer users says little about speed."""
 
 
-class CampaignError(Exception):
+class CampaignError(RefusedError):
     """It cannot be done; the message names the field and says what to do."""
 
 
@@ -125,7 +126,7 @@ class Campaigns:
         """Give a campaign and its definition."""
         found = self._definitions.get(Kind.CAMPAIGN, self._tenant.name, campaign)
         if found is None:
-            raise CampaignError(f"there is no campaign {campaign!r}; see clarion campaigns ls")
+            raise CampaignError(f"there is no campaign {campaign!r}", Why.MISSING)
         return campaign_of(found.body), found
 
     def names(self) -> list[str]:
@@ -136,7 +137,7 @@ class Campaigns:
         """Forget a campaign that is not under way."""
         self.get(campaign)
         if self._under_way(campaign):
-            raise CampaignError(f"{campaign!r} is under way: cancel it first")
+            raise CampaignError(f"{campaign!r} is under way: cancel it first", Why.CONFLICT)
         self._writer.remove(Kind.CAMPAIGN, self._tenant.name, campaign)
 
     # -- before it starts
@@ -196,7 +197,9 @@ class Campaigns:
         self._fits_tenant(spec)
         self._audience(spec)
         if self._under_way(campaign):
-            raise CampaignError(f"{campaign!r} is under way: cancel it before you start it again")
+            raise CampaignError(
+                f"{campaign!r} is under way: cancel it before you start it again", Why.CONFLICT
+            )
         due_ms = first_due_ms(spec.schedule, self._now_ms())
         if not due_ms:
             raise CampaignError("schedule.until: is over, choose a later time")
@@ -255,9 +258,11 @@ class Campaigns:
         self.get(campaign)
         control = self._known_control(campaign)
         if control is None:
-            raise CampaignError(f"{campaign!r} was never started")
+            raise CampaignError(f"{campaign!r} was never started", Why.CONFLICT)
         if not self._under_way(campaign):
-            raise CampaignError(f"{campaign!r} is over: start it again if you want it")
+            raise CampaignError(
+                f"{campaign!r} is over: start it again if you want it", Why.CONFLICT
+            )
         changes: dict[str, Any] = {"state": state}
         if waived is not None:
             changes["waived"] = waived

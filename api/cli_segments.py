@@ -36,15 +36,18 @@ def upload(
     A replacement changes nothing until the whole file was read. What is added or removed counts
     as it goes; the same file may be uploaded again.
     """
-    from api.segment_stores import opened, own_name  # noqa: PLC0415 - as above
-    from api.segment_upload import Job, run  # noqa: PLC0415 - what --help need not wait for
+    from api.segment_commands import upload_file  # noqa: PLC0415 - what --help need not wait for
+    from api.segment_files import format_of  # noqa: PLC0415 - as above
+    from api.segment_stores import opened  # noqa: PLC0415 - as above
+    from api.segment_upload import Job  # noqa: PLC0415 - as above
 
     path = None if file == "-" else Path(file)
     if path is not None and not path.is_file():
         raise CommandError(f"file: there is no {file}")
-    job = Job(own_name(name), path, mode, format, column, 0 if strict else max_bad, wait)
+    allowed = 0 if strict else max_bad
+    job = Job(name, mode, format or format_of(path), column, allowed, dash="--")
     with opened(tenant) as stores:
-        run(job, stores)
+        upload_file(stores, job, path, wait)
 
 
 @app.command
@@ -63,12 +66,12 @@ def define(
 
     A rule's members follow their profiles by themselves; queries are run again every so often.
     """
-    from api.segment_define import define as run  # noqa: PLC0415 - what --help need not wait for
-    from api.segment_stores import opened, own_name  # noqa: PLC0415 - as above
+    from api.segment_commands import define_from  # noqa: PLC0415 - what --help need not wait for
+    from api.segment_stores import opened  # noqa: PLC0415 - as above
 
     said = {"rule": rule, "behaviour": behaviour, "sql": sql, "every": every}
     with opened(tenant) as stores:
-        run(stores, own_name(name), file, said, wait)
+        define_from(stores, name, file, said, wait)
 
 
 @app.command
@@ -79,7 +82,7 @@ def refresh(
     due: Annotated[bool, Parameter(help="all that are due, instead of one")] = False,
 ) -> None:
     """Build a rule or query now, in this process; the registry flow does it by itself, too."""
-    from api.segment_define import refresh as run  # noqa: PLC0415 - what --help need not wait for
+    from api.segment_commands import refresh as run  # noqa: PLC0415 - what --help need not wait for
     from api.segment_stores import opened  # noqa: PLC0415 - as above
 
     if (name is None) is not due:
@@ -154,11 +157,11 @@ def rm(
     wait: Annotated[float, Parameter(help="seconds to wait until the registry has it")] = 60.0,
 ) -> None:
     """Remove an uploaded list, a rule or a query, and its members."""
-    from api.segment_stores import opened, own_name  # noqa: PLC0415 - what --help need not wait for
-    from api.segment_upload import take_down  # noqa: PLC0415 - as above
+    from api.segment_commands import remove  # noqa: PLC0415 - what --help need not wait for
+    from api.segment_stores import opened, own_name  # noqa: PLC0415 - as above
 
     with opened(tenant) as stores:
-        take_down(stores, own_name(name), wait)
+        remove(stores, own_name(name), wait)
 
 
 def _json(value: Any, *, indent: int = 0) -> str:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 app = App(name="templates", help="Write, check and publish templates.", help_format="plaintext")
 
+LIST = "clarion templates ls"
 TenantOption = Annotated[str, Parameter(help="whose templates")]
 JsonFlag = Annotated[bool, Parameter(help="JSON, for machines")]
 VersionOption = Annotated[int | None, Parameter(help="else the newest, draft or not")]
@@ -32,11 +33,12 @@ def put(
     Messages do not use it before it is published.
     """
     from api.segment_stores import opened  # noqa: PLC0415 - what --help need not wait for
-    from api.template_shelf import Shelf, checked_name, read_template  # noqa: PLC0415 - as above
+    from api.template_files import read_template  # noqa: PLC0415 - as above
+    from api.template_shelf import Shelf  # noqa: PLC0415 - as above
 
     template = read_template(file)
-    with opened(tenant) as stores:
-        version = Shelf(stores).put(checked_name(name), template)
+    with opened(tenant, see=LIST) as stores:
+        version = Shelf(stores).put(name, template)
     _print(f"{name} version {version}: draft; clarion templates publish {name} --tenant {tenant}")
 
 
@@ -49,10 +51,14 @@ def publish(
     Messages under way keep the version that they began with. Faults stop it; warnings are shown.
     """
     from api.segment_stores import opened  # noqa: PLC0415 - what --help need not wait for
-    from api.template_shelf import Shelf, line_of  # noqa: PLC0415 - as above
+    from api.template_files import line_of, unpublishable  # noqa: PLC0415 - as above
+    from api.template_shelf import LintError, Shelf  # noqa: PLC0415 - as above
 
-    with opened(tenant) as stores:
-        number, warnings = Shelf(stores).publish(name, version)
+    with opened(tenant, see=LIST) as stores:
+        try:
+            number, warnings = Shelf(stores).publish(name, version)
+        except LintError as error:
+            raise unpublishable(error) from error
     if json:
         found = [one._asdict() for one in warnings]
         _print(_json({"name": name, "version": number, "warnings": found}))
@@ -73,7 +79,7 @@ def rollback(
     from api.segment_stores import opened  # noqa: PLC0415 - what --help need not wait for
     from api.template_shelf import Shelf  # noqa: PLC0415 - as above
 
-    with opened(tenant) as stores:
+    with opened(tenant, see=LIST) as stores:
         number = Shelf(stores).rollback(name, to)
     _print(f"{name} version {number}: published")
 
@@ -84,7 +90,7 @@ def ls(*, tenant: TenantOption, json: JsonFlag = False) -> None:
     from api.segment_stores import opened  # noqa: PLC0415 - what --help need not wait for
     from api.template_shelf import Shelf  # noqa: PLC0415 - as above
 
-    with opened(tenant) as stores:
+    with opened(tenant, see=LIST) as stores:
         shelf = Shelf(stores)
         rows: list[tuple[str, int, str, Template]] = [
             (name, one.template.version, book.state(one.template.version), one.template)
@@ -110,7 +116,7 @@ def show(name: str, *, tenant: TenantOption, version: VersionOption = None) -> N
     from api.segment_stores import opened  # noqa: PLC0415 - what --help need not wait for
     from api.template_shelf import Shelf  # noqa: PLC0415 - as above
 
-    with opened(tenant) as stores:
+    with opened(tenant, see=LIST) as stores:
         template, state = Shelf(stores).version(name, version)
     _print(f"# {name} version {template.version}: {state}\n{_yaml(template)}".rstrip())
 
@@ -123,7 +129,7 @@ def diff(name: str, old: int, new: int, *, tenant: TenantOption) -> None:
     from api.segment_stores import opened  # noqa: PLC0415 - as above
     from api.template_shelf import Shelf  # noqa: PLC0415 - as above
 
-    with opened(tenant) as stores:
+    with opened(tenant, see=LIST) as stores:
         before, after = (
             _yaml(Shelf(stores).version(name, number)[0]).splitlines() for number in (old, new)
         )
@@ -143,9 +149,10 @@ def lint(
 ) -> None:
     """Check a version as publishing does: variables, sizes, personal data. Errors exit with 1."""
     from api.segment_stores import opened  # noqa: PLC0415 - what --help need not wait for
-    from api.template_shelf import Shelf, line_of  # noqa: PLC0415 - as above
+    from api.template_files import line_of  # noqa: PLC0415 - as above
+    from api.template_shelf import Shelf  # noqa: PLC0415 - as above
 
-    with opened(tenant) as stores:
+    with opened(tenant, see=LIST) as stores:
         shelf = Shelf(stores)
         found = shelf.lint(_chosen(shelf, name, version, file))
     for one in found:
@@ -175,7 +182,7 @@ def preview(
     from api.template_shelf import Shelf  # noqa: PLC0415 - as above
 
     chosen, given = _platform(platform), _variables(variables)
-    with opened(tenant) as stores:
+    with opened(tenant, see=LIST) as stores:
         template = _chosen(Shelf(stores), name, version, file)
         found = previewed(stores, template, chosen, user=user, locale=locale, variables=given)
     _print(_json({"template": name, "version": template.version, **found}, indent=2))
@@ -197,13 +204,13 @@ def rm(
     from api.segment_stores import opened  # noqa: PLC0415 - what --help need not wait for
     from api.template_shelf import Shelf  # noqa: PLC0415 - as above
 
-    with opened(tenant) as stores:
+    with opened(tenant, see=LIST) as stores:
         Shelf(stores).remove(name, version)
     _print(f"{name}{'' if version is None else f' version {version}'}: removed")
 
 
 def _chosen(shelf: Any, name: str, version: int | None, file: Path | None) -> "Template":
-    from api.template_shelf import read_template  # noqa: PLC0415 - what --help need not wait for
+    from api.template_files import read_template  # noqa: PLC0415 - what --help need not wait for
 
     if file is not None:
         return read_template(file)

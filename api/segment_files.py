@@ -35,13 +35,20 @@ def format_of(path: Path | None) -> Format:
     return "ndjson" if is_json else "csv"
 
 
-def read_ids(file: BinaryIO, *, format: Format, column: str) -> Iterator[Line]:  # noqa: A002 - the option's name
+def read_ids(
+    file: BinaryIO,
+    *,
+    format: Format,  # noqa: A002 - the option's name
+    column: str,
+    option: str = "--column",
+) -> Iterator[Line]:
     """Give the ids of a file. Memory: one line, at most MAX_LINE_BYTES of it.
 
     csv: a header that has the column; a file of one column needs none. ndjson: a line is an object
-    with the field, or an id in quotes. Empty lines are skipped. Raises BadColumnError.
+    with the field, or an id in quotes. Empty lines are skipped. option: what faults call the choice
+    of the column. Raises BadColumnError.
     """
-    lines = _rows(file, column) if format == "csv" else _objects(file, column)
+    lines = _rows(file, column, option) if format == "csv" else _objects(file, column, option)
     for number, found in lines:
         if isinstance(found, Exception):
             yield Line(number, "", str(found))
@@ -69,28 +76,31 @@ def _lines(file: BinaryIO) -> Iterator[tuple[int, str | ValueError]]:
             yield number, ValueError("the line is not valid UTF-8")
 
 
-def _objects(file: BinaryIO, column: str) -> Iterator[Found]:
+def _objects(file: BinaryIO, column: str, option: str) -> Iterator[Found]:
     for number, line in _lines(file):
         if isinstance(line, str) and not line.strip():
             continue
-        yield number, line if isinstance(line, ValueError) else _from_json(line, column)
+        if isinstance(line, ValueError):
+            yield number, line
+        else:
+            yield number, _from_json(line, column, option)
 
 
-def _from_json(line: str, column: str) -> str | ValueError:
+def _from_json(line: str, column: str, option: str) -> str | ValueError:
     try:
         found = _decode(line)
     except (msgspec.DecodeError, RecursionError):
         return ValueError("the line is no JSON")
     if isinstance(found, dict):
         if column not in found:
-            return ValueError(f"{column}: is missing, add it or name another with --column")
+            return ValueError(f"{column}: is missing, add it or name another with {option}")
         found = found[column]
     if not isinstance(found, str):
         return ValueError(f"{column}: must be text in quotes")
     return found
 
 
-def _rows(file: BinaryIO, column: str) -> Iterator[Found]:
+def _rows(file: BinaryIO, column: str, option: str) -> Iterator[Found]:
     at = -1
     for number, line in _lines(file):
         if isinstance(line, ValueError):
@@ -110,7 +120,7 @@ def _rows(file: BinaryIO, column: str) -> Iterator[Found]:
                 continue
             if len(names) > 1:
                 raise BadColumnError(
-                    f"column: there is no {column!r} in the header, name one with --column:"
+                    f"column: there is no {column!r} in the header, name one with {option}:"
                     f" {', '.join(names)[:200]}"
                 )
         if at >= len(cells):

@@ -1,151 +1,179 @@
-"""`clarion segments upload` and `rm`: read, check, put on the topic, wait, say."""
+"""Uploaded lists: read, check, put on the topic; and away with them again."""
 
 import secrets
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import nullcontext
-from pathlib import Path
+from collections.abc import Callable, Iterator
 from typing import BinaryIO, NamedTuple
 
-from api.cli import CommandError
-from api.segment_define import remove
-from api.segment_files import BadColumnError, Format, format_of, read_ids
-from api.segment_stores import Stores
-from api.waiting import wait_until
-from flows.list_upload import ListUpload, UploadError
+from api.publishing import PublishError
+from api.refusals import RefusedError, Why
+from api.segment_files import BadColumnError, Format, Line, read_ids
+from api.segment_stores import Stores, no_segment, own_name
+from flows.list_upload import UploadError
 from operators.segment_lists import LIST
+from schemas.definitions import Kind
 from schemas.segment_lists import Mode
 
-SAY_EVERY_S = 1.0
 SHOWN = 20
-"""Bad lines that are shown; the others are counted."""
+"""Bad lines that are kept to be shown; the others are counted."""
 
 
 class Job(NamedTuple):
-    """An upload to do. file: None is standard input. max_bad: lines that may be left out."""
+    """An upload to do.
+
+    column: of the user ids. max_bad: lines that may be left out. dash: before the names of options,
+    in what is said about them: "--" on a command line.
+    """
 
     name: str
-    file: Path | None
     mode: Mode
-    format: Format | None
+    format: Format
     column: str
     max_bad: int
-    wait_s: float
+    dash: str = ""
+
+
+class Uploaded(NamedTuple):
+    """What is on Kafka. users: read; bad: lines left out, the first SHOWN of them in `lines`."""
+
+    name: str
+    upload: str
+    mode: Mode
+    parts: int
+    users: int
+    bad: int
+    lines: list[Line]
+
+
+class Watch:
+    """Told of an upload as it goes; does nothing."""
+
+    def read(self, users: int) -> None:
+        """Hear how many users were read by now."""
+
+    def refused(self, line: Line) -> None:
+        """Hear of a line that is left out."""
 
 
 class _Reader:
-    """The ids of a file, while it counts and tells what is wrong. Raises CommandError."""
+    """The ids of a file, while it counts and tells what is wrong. Raises RefusedError."""
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: Job, watch: Watch) -> None:
         self._job = job
+        self._watch = watch
         self.good = self.bad = 0
-        self._said_at = time.monotonic()
+        self.lines: list[Line] = []
 
     def ids(self, file: BinaryIO) -> Iterator[str]:
         job = self._job
+        option = f"{job.dash}column"
         try:
-            for line in read_ids(file, format=job.format or format_of(job.file), column=job.column):
+            for line in read_ids(file, format=job.format, column=job.column, option=option):
                 if line.fault:
-                    self._refuse(line.number, line.fault)
+                    self._refuse(line)
                     continue
                 self.good += 1
-                if not self.good % 10_000 and time.monotonic() - self._said_at >= SAY_EVERY_S:
-                    self._said_at = time.monotonic()
-                    _say(f"{self.good} users read")
+                if not self.good % 10_000:
+                    self._watch.read(self.good)
                 yield line.user_id
         except BadColumnError as error:
-            raise CommandError(str(error)) from error
+            raise RefusedError(str(error)) from error
 
-    def _refuse(self, number: int, fault: str) -> None:
+    def _refuse(self, line: Line) -> None:
         self.bad += 1
         if self.bad <= SHOWN:
-            _say(f"{self._job.file or 'standard input'}:{number}: {fault}")
+            self.lines.append(line)
+            self._watch.refused(line)
         if self.bad > self._job.max_bad:
             kept = (
                 "nothing was changed"
                 if self._job.mode == "replace"
-                else ("what came before counts; the whole file may be uploaded again")
+                else "what came before counts; the whole file may be uploaded again"
             )
-            raise CommandError(f"{self.bad} bad lines, {self._job.max_bad} allowed: {kept}")
+            raise RefusedError(
+                f"{self.bad} bad lines, {self._job.max_bad} allowed: {kept}",
+                faults=[(f"line {one.number}", one.fault) for one in self.lines],
+            )
 
 
-def run(job: Job, stores: Stores) -> None:
-    """Upload; print what came of it."""
+def upload(stores: Stores, job: Job, file: BinaryIO, watch: Watch | None = None) -> Uploaded:
+    """Put a list of users on the topic, a part at a time; Kafka has all of it on return.
+
+    Memory: a part of it, and the producer's queue. A replacement that ends early changes nothing,
+    and what it put up is cleared away. Raises RefusedError, PublishError.
+    """
+    own_name(job.name)
     base = _base(job, stores)
     tenant, name = stores.tenant.name, job.name
     before = stores.uploads.of(tenant, name)
-    reader = _Reader(job)
-    source = nullcontext(sys.stdin.buffer) if job.file is None else job.file.open("rb")
-    upload = f"{time.time_ns() // 1_000_000:013d}-{secrets.token_hex(4)}"
-    kafka = stores.settings.kafka.client_options()
+    reader = _Reader(job, watch or Watch())
+    id_ = f"{time.time_ns() // 1_000_000:013d}-{secrets.token_hex(4)}"
     try:
-        with source as file, ListUpload(kafka, tenant=tenant, segment=name, upload=upload) as to:
+        with stores.make_upload(tenant, name, id_) as to:
             to.put(reader.ids(file), job.mode, base)
             to.finish(job.mode, before)
-            parts = to.parts
     except UploadError as error:
-        raise CommandError(f"{kafka['bootstrap.servers']}: {error}; upload it again") from error
+        raise PublishError(_of_kafka(stores, f"{error}; upload it again")) from error
+    return Uploaded(name, id_, job.mode, to.parts, reader.good, reader.bad, reader.lines)
 
-    def is_applied() -> bool:
-        if job.mode == "replace":
-            found = stores.segments.generations(tenant, [name]).get(name)
-            return found is not None and found.generation >= upload
-        return stores.uploads.of(tenant, name).get(upload, 0) >= parts
 
-    skipped = f", {reader.bad} lines left out" if reader.bad else ""
-    if not wait_until(is_applied, timeout_s=job.wait_s):
-        raise CommandError(
-            f"{name}: {reader.good} users are on Kafka{skipped}, and nothing is lost, but the"
-            f" registry flow has not taken them within {job.wait_s:g} s: is it running?"
-        )
-    users = stores.segments.count(tenant, stores.tenant.shards, name)
-    sys.stdout.write(f"{name}: {reader.good} users read{skipped}; it has {users} members now\n")
+def is_applied(stores: Stores, done: Uploaded) -> bool:
+    """Tell whether the registry has taken an upload."""
+    tenant, name = stores.tenant.name, done.name
+    if done.mode == "replace":
+        found = stores.segments.generations(tenant, [name]).get(name)
+        return found is not None and found.generation >= done.upload
+    return stores.uploads.of(tenant, name).get(done.upload, 0) >= done.parts
 
 
 def _base(job: Job, stores: Stores) -> str:
-    """Give the generation to add to. Raises CommandError when the name is none of a list."""
+    """Give the generation to add to. Raises RefusedError when the name is none of a list."""
     counting, defined, exists = stores.what_is(job.name)
     if defined is not None:
-        raise CommandError(
-            f"name: {job.name!r} is a rule or query; choose another name, or clarion segments rm it"
+        raise RefusedError(
+            f"name: {job.name!r} is a rule or query; choose another name, or remove it first",
+            Why.CONFLICT,
         )
     if counting is None and exists:
-        raise CommandError(
+        raise RefusedError(
             f"name: {job.name!r} holds the users whose own records name it; choose another and"
-            f" combine them: '{job.name} | another'"
+            f" combine them: '{job.name} | another'",
+            Why.CONFLICT,
         )
     if job.mode == "replace":
         return ""
     if counting is None or counting.kind != LIST:
-        raise CommandError(
-            f"name: there is no list {job.name!r} yet, upload it with --mode replace first"
+        raise RefusedError(
+            f"name: there is no list {job.name!r} yet, upload it with {job.dash}mode replace first",
+            Why.MISSING,
         )
     return counting.generation
 
 
-def take_down(stores: Stores, name: str, wait_s: float) -> None:
-    """Remove a list; print it."""
+def take_down(stores: Stores, name: str) -> Callable[[], bool]:
+    """Remove a list, a rule or a query, and its members; give what tells whether it is gone.
+
+    Raises RefusedError, PublishError.
+    """
     tenant = stores.tenant.name
     counting, defined, exists = stores.what_is(name)
     if defined is None and (counting is None or counting.kind != LIST):
         if exists and counting is None:
-            raise CommandError(f"name: {name!r} comes from users' own records, change those")
+            raise RefusedError(
+                f"name: {name!r} comes from users' own records, change those", Why.CONFLICT
+            )
         if counting is None:
-            raise CommandError(f"name: there is no segment {name!r}; see clarion segments ls")
+            raise no_segment(name)
     if defined is not None:
-        remove(stores, name)
-    kafka = stores.settings.kafka.client_options()
+        stores.writer.remove(Kind.SEGMENT, tenant, name)
     try:
-        with ListUpload(kafka, tenant=tenant, segment=name, upload="") as to:
+        with stores.make_upload(tenant, name, "") as to:
             to.take_down(stores.uploads.of(tenant, name))
     except UploadError as error:
-        raise CommandError(f"{kafka['bootstrap.servers']}: {error}; try again") from error
-    gone = wait_until(lambda: name not in stores.segments.exists(tenant, [name]), timeout_s=wait_s)
-    if not gone:
-        raise CommandError(f"{name}: the registry flow has not taken it: is it running?")
-    sys.stdout.write(f"{name}: removed\n")
+        raise PublishError(_of_kafka(stores, f"{error}; try again")) from error
+    return lambda: name not in stores.segments.exists(tenant, [name])
 
 
-def _say(text: str) -> None:
-    sys.stderr.write(f"{text}\n")
+def _of_kafka(stores: Stores, text: str) -> str:
+    where = stores.settings.kafka.client_options()["bootstrap.servers"]
+    return f"{where}: {text}"

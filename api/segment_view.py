@@ -1,34 +1,39 @@
-"""How `clarion segments` shows segments."""
+"""Segments as people and machines read them."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
-from api.cli import CommandError
-from api.segment_stores import Stores
+from api.segment_stores import Stores, no_segment
 from api.times import clock
 from schemas.definitions import Kind
-from state.segment_work import RedisSegmentWork
 
 RECORDS = "records"
 """The kind of a segment that users' own records make."""
 
 
-def rows(stores: Stores) -> list[dict[str, Any]]:
-    """Give a row for each segment, by name; members as of now."""
-    tenant, shards = stores.tenant.name, stores.tenant.shards
-    counting = stores.segments.generations(tenant)
+def names(stores: Stores) -> list[str]:
+    """Give the names of all segments that exist or are defined, sorted."""
+    tenant = stores.tenant.name
+    return sorted({*stores.segments.names(tenant), *stores.definitions.all(Kind.SEGMENT, tenant)})
+
+
+def rows(stores: Stores, shown: Sequence[str] | None = None) -> list[dict[str, Any]]:
+    """Give a row for each segment, by name; members as of now. shown: their names, else all."""
+    tenant = stores.tenant.name
+    counting = stores.segments.generations(tenant, shown)
     defined = stores.definitions.all(Kind.SEGMENT, tenant)
-    notes = RedisSegmentWork(stores.client).notes(tenant)
+    notes = stores.work.notes(tenant)
     found = []
-    for name in sorted({*stores.segments.names(tenant), *defined}):
+    for name in names(stores) if shown is None else shown:
         one = counting.get(name)
         kind = RECORDS if one is None and name not in defined else "building"
         found.append(
             {
                 "name": name,
                 "kind": kind if one is None else one.kind,
-                "members": stores.segments.count(tenant, shards, name),
+                "members": stores.count(name),
                 "since": "" if one is None else clock(one.at_ms),
                 "error": notes[name].error if name in notes else "",
             }
@@ -43,15 +48,15 @@ def line_of(row: dict[str, Any]) -> str:
 
 
 def details(stores: Stores, name: str) -> dict[str, Any]:
-    """Give all that is known about a segment. Raises CommandError when there is none."""
+    """Give all that is known about a segment. Raises RefusedError when there is none."""
     tenant = stores.tenant.name
     counting, defined, exists = stores.what_is(name)
     if not exists and defined is None:
-        raise CommandError(f"name: there is no segment {name!r}; see clarion segments ls")
+        raise no_segment(name)
     found: dict[str, Any] = {
         "name": name,
         "kind": RECORDS if counting is None and defined is None else "building",
-        "members": stores.segments.count(tenant, stores.tenant.shards, name),
+        "members": stores.count(name),
     }
     if counting is not None:
         found |= {
@@ -64,7 +69,7 @@ def details(stores: Stores, name: str) -> dict[str, Any]:
         found["uploads"] = uploads
     if defined is not None:
         found |= {"version": defined.version, "definition": msgspec.Raw(defined.body)}
-        note = RedisSegmentWork(stores.client).notes(tenant).get(name)
+        note = stores.work.notes(tenant).get(name)
         if note is not None:
             found["last_build"] = {
                 "version": note.version,

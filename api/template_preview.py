@@ -4,7 +4,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from api.cli import CommandError
+from api.refusals import RefusedError
 from api.segment_stores import Stores
 from flows.clock import wall_ms
 from operators.render import Renderer
@@ -34,7 +34,7 @@ def previewed(
 ) -> dict[str, Any]:
     """Give what the platform would get. user: else a reader made up of the template's examples.
 
-    locale: instead of the user's. variables: over the template's examples. Raises CommandError.
+    locale: instead of the user's. variables: over the template's examples. Raises RefusedError.
     """
     profile = _reader(stores, template, user, locale)
     mine = [one for one in profile.devices if one.platform is platform]
@@ -46,14 +46,14 @@ def previewed(
     try:
         check_json(given, "variables", max_bytes=MAX_VARIABLES_BYTES)
     except ValueError as error:
-        raise CommandError(str(error)) from error
+        raise RefusedError(str(error)) from error
     now_ms = wall_ms()
     draft = sample_draft(stores.tenant, template, given, now_ms=now_ms)
     renderer = Renderer(draft, size_of)
     try:
         content = renderer.content(profile, device)
     except RenderError as error:
-        raise CommandError(f"{platform}: {error}") from error
+        raise RefusedError(f"{platform}: {error}") from error
     delivery = _delivery(stores, profile, device, content, now_ms)
     made = preview(delivery, topic=_topic(stores, device), now_ms=now_ms)
     wanted = device.locale or profile.locale or stores.tenant.locale
@@ -76,7 +76,7 @@ def _reader(stores: Stores, template: Template, user: str, locale: str) -> Profi
     tenant = stores.tenant
     (found,) = RedisProfiles(stores.client).get_many(tenant.name, tenant.shards, [user])
     if found is None:
-        raise CommandError(f"user: {tenant.name} has no user {user!r}")
+        raise RefusedError(f"user: {tenant.name} has no user {user!r}")
     return found
 
 

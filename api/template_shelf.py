@@ -1,17 +1,15 @@
-"""What the commands of `clarion templates` work on: a tenant's templates and their definitions."""
+"""A tenant's templates, to look at and to change: what CLI and HTTP share."""
 
 import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
-from api.cli import CommandError
-from api.publishing import ConflictError, DefinitionWriter, Publisher, PublishError
+from api.publishing import ConflictError
+from api.refusals import RefusedError, Why
 from api.segment_stores import Stores
-from flows.yaml_files import BadYamlError, read_yaml
 from operators.template_book import BookError, rolled_back, with_draft, with_published, without
 from operators.template_lint import Finding, lint
 from schemas.decode import explain, faults
@@ -22,8 +20,27 @@ from schemas.template_book import TemplateBook
 from sinks.sizes import size_of
 
 
+class LintError(RefusedError):
+    """The version has faults, and is not published."""
+
+    def __init__(self, text: str, findings: list[Finding]) -> None:
+        super().__init__(text, faults=[(one.path, one.text) for one in findings])
+        self.findings = findings
+
+
+class Kept(NamedTuple):
+    """A template as it is kept. version: of its definition, one more with every change."""
+
+    version: int
+    book: TemplateBook
+
+
 class Shelf:
-    """One tenant's templates, to look at and to change. All raise CommandError and StateError."""
+    """One tenant's templates, to look at and to change.
+
+    over: the version of the definition that a change is made to, None for whichever; ConflictError
+    when it is another by now. All raise RefusedError and StateError, changes PublishError.
+    """
 
     def __init__(self, stores: Stores) -> None:
         self._stores = stores
@@ -34,127 +51,117 @@ class Shelf:
         found = self._stores.definitions.all(Kind.TEMPLATE, self.tenant.name)
         return {name: _book(one) for name, one in found.items()}
 
-    def book(self, name: str) -> TemplateBook | None:
+    def kept(self, name: str) -> Kept | None:
         """Give one, None when nobody has put it up."""
         found = self._stores.definitions.get(Kind.TEMPLATE, self.tenant.name, name)
-        return None if found is None else _book(found)
+        return None if found is None else Kept(found.version, _book(found))
 
     def version(self, name: str, version: int | None) -> tuple[Template, str]:
         """Give a version and its state: without a number the newest, draft or not.
 
         What only the tenant's file has counts as published.
         """
-        book = self.book(name)
-        if book is not None:
+        kept = self.kept(name)
+        if kept is not None:
+            book = kept.book
             edition = book.editions[-1] if version is None else book.edition(version)
             if edition is not None:
                 return edition.template, book.state(edition.template.version)
         found = self.tenant.template(name, version)
         if found is None:
-            raise CommandError(self._missing(name, version))
+            raise self._missing(name, version)
         return found, "in the tenant's file"
 
-    def put(self, name: str, template: Template) -> int:
+    def put(self, name: str, template: Template, *, over: int | None = None) -> int:
         """Put a draft; give its number."""
-        known = self._known(name)
-        book = _book(known) if known is not None else None
+        checked_name(name)
+        kept = self._kept_at(name, over)
         in_file = max((one.version for one in self.tenant.templates.get(name, ())), default=0)
+        book = None if kept is None else kept.book
         new = _done(lambda: with_draft(book, template, _now(), above=in_file))
-        self._write(name, new, known)
+        self._write(name, new, kept)
         return new.editions[-1].template.version
 
-    def publish(self, name: str, version: int | None) -> tuple[int, list[Finding]]:
-        """Lint a version and put it to use; give its number and the warnings."""
-        known, book = self._own(name)
-        new = _done(lambda: with_published(book, version, _now()))
+    def publish(
+        self, name: str, version: int | None, *, over: int | None = None
+    ) -> tuple[int, list[Finding]]:
+        """Lint a version and put it to use; give its number and the warnings. Raises LintError."""
+        kept = self._own(name, over)
+        self._has(name, kept, version)
+        new = _done(lambda: with_published(kept.book, version, _now()))
         number = new.published or 0
         edition = new.edition(number)
         findings = [] if edition is None else self.lint(edition.template)
         if errors := [one for one in findings if one.severity == "error"]:
-            lines = "\n".join(line_of(one) for one in errors)
-            raise CommandError(f"{name} version {number} has faults, nothing is published\n{lines}")
-        self._write(name, new, known)
+            raise LintError(f"{name} version {number} has faults, nothing is published", errors)
+        self._write(name, new, kept)
         return number, findings
 
-    def rollback(self, name: str, to: int | None) -> int:
+    def rollback(self, name: str, to: int | None, *, over: int | None = None) -> int:
         """Go back to an earlier version; give its number."""
-        known, book = self._own(name)
-        new = _done(lambda: rolled_back(book, to, _now()))
-        self._write(name, new, known)
+        kept = self._own(name, over)
+        self._has(name, kept, to)
+        new = _done(lambda: rolled_back(kept.book, to, _now()))
+        self._write(name, new, kept)
         return new.published or 0
 
-    def remove(self, name: str, version: int | None) -> None:
+    def remove(self, name: str, version: int | None, *, over: int | None = None) -> None:
         """Remove a version, or the whole template without a number."""
-        known, book = self._own(name)
+        kept = self._own(name, over)
         if version is not None:
-            self._write(name, _done(lambda: without(book, version)), known)
+            self._has(name, kept, version)
+            self._write(name, _done(lambda: without(kept.book, version)), kept)
             return
-        try:
-            self._writer().remove(Kind.TEMPLATE, self.tenant.name, name)
-        except PublishError as error:
-            raise CommandError(str(error)) from error
+        self._stores.writer.remove(Kind.TEMPLATE, self.tenant.name, name)
 
     def lint(self, template: Template) -> list[Finding]:
         """Give the faults of a version."""
         return lint(template, self.tenant, size_of)
 
-    def _known(self, name: str) -> Definition | None:
-        return self._stores.definitions.get(Kind.TEMPLATE, self.tenant.name, name)
+    def _kept_at(self, name: str, over: int | None) -> Kept | None:
+        kept = self.kept(name)
+        version = 0 if kept is None else kept.version
+        if over is not None and version != over:
+            raise ConflictError(f"template {name!r} is at version {version} by now, not {over}")
+        return kept
 
-    def _own(self, name: str) -> tuple[Definition, TemplateBook]:
+    def _own(self, name: str, over: int | None) -> Kept:
         """Give a template that people have put up."""
-        known = self._known(name)
-        if known is None:
-            raise CommandError(self._missing(name, None))
-        return known, _book(known)
+        kept = self._kept_at(name, over)
+        if kept is None:
+            raise self._missing(name, None)
+        return kept
 
-    def _missing(self, name: str, version: int | None) -> str:
+    def _has(self, name: str, kept: Kept, version: int | None) -> None:
+        if version is not None and kept.book.edition(version) is None:
+            raise self._missing(name, version)
+
+    def _missing(self, name: str, version: int | None) -> RefusedError:
         what = f"template {name!r}" + (f" version {version}" if version is not None else "")
         if name in self.tenant.templates:
-            return f"there is no {what} but in the tenant's file: put one up with templates put"
-        return f"there is no {what}; see clarion templates ls"
+            text = f"there is no {what} but in the tenant's file: put one up first"
+            return RefusedError(text, Why.MISSING)
+        return RefusedError(f"there is no {what}", Why.MISSING)
 
-    def _write(self, name: str, book: TemplateBook, known: Definition | None) -> None:
-        """Write over what was read; nobody's change in between is lost."""
+    def _write(self, name: str, book: TemplateBook, kept: Kept | None) -> None:
+        """Write over what was read: a change in between is not lost, but refused."""
         body: Mapping[str, Any] = book.model_dump(mode="json", exclude_defaults=True)
-        over = 0 if known is None else known.version
-        try:
-            self._writer().put(Kind.TEMPLATE, self.tenant.name, name, body, over=over)
-        except (ConflictError, PublishError) as error:
-            raise CommandError(str(error)) from error
-
-    def _writer(self) -> DefinitionWriter:
-        options = dict(self._stores.settings.kafka.client_options())
-        return DefinitionWriter(Publisher(options), self._stores.definitions)
-
-
-def read_template(path: Path) -> Template:
-    """Read a template from a YAML or JSON file. Raises CommandError naming each fault."""
-    try:
-        return Template.model_validate(read_yaml(path))
-    except BadYamlError as error:
-        raise CommandError(f"{path}: {error}") from error
-    except ValidationError as error:
-        raise CommandError(f"{path}: {explain(faults(Template, error))}") from error
+        over = 0 if kept is None else kept.version
+        self._stores.writer.put(Kind.TEMPLATE, self.tenant.name, name, body, over=over)
 
 
 def checked_name(name: str) -> str:
-    """Give a name back that events may use. Raises CommandError."""
+    """Give a name back that events may use. Raises RefusedError."""
     if len(name) > 64 or not re.fullmatch(NAME_PATTERN, name):
-        raise CommandError(f"name: {HINTS[NAME_PATTERN]}; at most 64")
+        raise RefusedError(f"name: {HINTS[NAME_PATTERN]}; at most 64")
     return name
-
-
-def line_of(one: Finding) -> str:
-    """Say a finding in one line."""
-    return f"{one.severity}: {one.path}: {one.text}"
 
 
 def _done(change: Callable[[], TemplateBook]) -> TemplateBook:
     try:
         return change()
     except BookError as error:
-        raise CommandError(str(error)) from error
+        raise RefusedError(str(error), Why.CONFLICT) from error
 
 
 def _book(one: Definition) -> TemplateBook:
@@ -162,7 +169,7 @@ def _book(one: Definition) -> TemplateBook:
         return TemplateBook.model_validate_json(one.body)
     except ValidationError as error:
         faulty = explain(faults(TemplateBook, error))
-        raise CommandError(f"template {one.name!r} cannot be read: {faulty}") from error
+        raise RefusedError(f"template {one.name!r} cannot be read: {faulty}") from error
 
 
 def _now() -> datetime:

@@ -1,15 +1,16 @@
 """What commands about one tenant work on: settings, the tenant, the shared state."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 from clickhouse_connect.driver.exceptions import ClickHouseError
 from urllib3.exceptions import HTTPError
 
 from api.cli import CommandError
-from api.publishing import ConflictError, PublishError
+from api.publishing import ConflictError, DefinitionWriter, Publisher, PublishError
+from api.refusals import RefusedError, Why
 from flows.config import ConfigError, load_tenants
 from flows.live_redis import live_redis
 from schemas.settings import BadSettingsError, Settings, load_settings
@@ -25,11 +26,12 @@ ANSWER_S = 30.0
 
 @dataclass(frozen=True)
 class TenantStores:
-    """A tenant and its shared state; nothing connects before it is used."""
+    """A tenant, its shared state and its way to Kafka; nothing connects before it is used."""
 
     settings: Settings
     tenant: Tenant
     client: RedisClient
+    publisher: Callable[[], Publisher]
 
     @cached_property
     def segments(self) -> RedisSegments:
@@ -41,13 +43,19 @@ class TenantStores:
         """Give what the tenant has defined."""
         return RedisDefinitions(self.client)
 
+    @cached_property
+    def writer(self) -> DefinitionWriter:
+        """Give what defines, and waits until the registry has it."""
+        return DefinitionWriter(self.publisher(), self.definitions)
+
 
 @contextmanager
-def tenant_stores(tenant: str, *errors: type[Exception]) -> Iterator[TenantStores]:
+def tenant_stores(tenant: str, *errors: type[Exception], see: str = "") -> Iterator[TenantStores]:
     """Give the stores of a tenant that the settings name.
 
-    errors: what else is a person's to mend. Raises CommandError for that, for wrong settings and
-    for stores that do not answer.
+    errors: what else is a person's to mend. see: the command that lists what there is. Raises
+    CommandError for these, for what is refused, for wrong settings and for stores that do not
+    answer.
     """
     try:
         settings = load_settings()
@@ -59,7 +67,12 @@ def tenant_stores(tenant: str, *errors: type[Exception]) -> Iterator[TenantStore
     mendable: tuple[type[Exception], ...] = (PublishError, ConflictError, StateError, *errors)
     try:
         with live_redis(settings, answer_s=ANSWER_S) as client:
-            yield TenantStores(settings, tenants[tenant], client)
+            options = dict(settings.kafka.client_options())
+            publisher = lru_cache(maxsize=1)(lambda: Publisher(options))
+            yield TenantStores(settings, tenants[tenant], client, publisher)
+    except RefusedError as error:
+        hint = f"; see {see}" if see and error.why is Why.MISSING else ""
+        raise CommandError(f"{error}{hint}") from error
     except mendable as error:
         raise CommandError(str(error)) from error
     except (ClickHouseError, HTTPError) as error:

@@ -1,6 +1,6 @@
 """Puts uploaded segments on their topic, from which the registry takes them."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
 from types import TracebackType
 from typing import Any, Self
@@ -23,13 +23,20 @@ class ListUpload:
     """One upload of a list, in parts of PART_USERS; a context that clears away what it gave up.
 
     settings: librdkafka options. upload: its id, unique. base: the upload that users are added to
-    or removed from. Memory: a part and the producer's queue. Raises UploadError.
+    or removed from. make_producer: from librdkafka options. Memory: a part and the producer's
+    queue. Raises UploadError.
     """
 
     def __init__(
-        self, settings: Mapping[str, Any], *, tenant: str, segment: str, upload: str
+        self,
+        settings: Mapping[str, Any],
+        *,
+        tenant: str,
+        segment: str,
+        upload: str,
+        make_producer: Callable[[dict[str, Any]], Producer] = Producer,
     ) -> None:
-        self._producer = Producer(
+        self._producer = make_producer(
             {
                 **settings,
                 "enable.idempotence": True,

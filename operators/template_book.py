@@ -26,9 +26,7 @@ def with_draft(
     else:
         version = max(last.template.version if last else 0, above) + 1
     if len(editions) >= MAX_VERSIONS:
-        raise BookError(
-            f"there are {MAX_VERSIONS} versions: remove old ones with `templates rm --version N`"
-        )
+        raise BookError(f"there are {MAX_VERSIONS} versions: remove old ones first")
     draft = Edition(template=template.model_copy(update={"version": version}), edited_at=at)
     return TemplateBook(editions=(*editions, draft), published=published)
 
@@ -71,7 +69,7 @@ def without(book: TemplateBook, version: int) -> TemplateBook:
     if book.published == version:
         raise BookError(f"version {version} is published: publish another one first")
     if len(book.editions) == 1:
-        raise BookError("it is the only version: remove the whole template, without --version")
+        raise BookError("it is the only version: remove the whole template")
     return book.model_copy(
         update={"editions": tuple(one for one in book.editions if one is not chosen)}
     )

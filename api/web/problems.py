@@ -10,8 +10,8 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
-from api.campaigns import CampaignError
 from api.publishing import ConflictError, PublishError
+from api.refusals import RefusedError, Why
 from schemas.decode import MAX_FAULTS, remedy
 from state.errors import StateError
 
@@ -150,8 +150,16 @@ def _conflict(_request: Request, error: Exception) -> JSONResponse:
     return ProblemError(409, str(error)).response()
 
 
-def _campaign(_request: Request, error: Exception) -> JSONResponse:
-    return faulty(str(error)).response()
+_STATUSES: Mapping[Why, int] = {Why.FAULTY: 422, Why.MISSING: 404, Why.CONFLICT: 409}
+
+
+def _refused(_request: Request, error: Exception) -> JSONResponse:
+    """Tell what a service refused, as the command line tells it."""
+    if not isinstance(error, RefusedError):
+        raise error
+    if error.why is Why.FAULTY and not error.faults:
+        return faulty(str(error)).response()
+    return ProblemError(_STATUSES[error.why], str(error), errors=error.faults).response()
 
 
 def handle_problems(app: FastAPI) -> None:
@@ -162,4 +170,4 @@ def handle_problems(app: FastAPI) -> None:
     app.add_exception_handler(StateError, _away)
     app.add_exception_handler(PublishError, _away)
     app.add_exception_handler(ConflictError, _conflict)
-    app.add_exception_handler(CampaignError, _campaign)
+    app.add_exception_handler(RefusedError, _refused)
