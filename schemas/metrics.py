@@ -104,6 +104,17 @@ WAITED_SECONDS = Counter(
     "clarion_waited_seconds_total", "Time that the flow waited for a store", ["flow", "store"]
 )
 
+CREDENTIALS_CHANGED = Counter(
+    "clarion_credentials_changed_total",
+    "Credentials that a flow took up, or gave up, while it ran",
+    ["tenant", "app"],
+)
+CREDENTIAL_FAULTY = Gauge(
+    "clarion_credential_faulty",
+    "1 while the app's newest credential cannot be used; the one before is, if there was one",
+    ["tenant", "app"],
+)
+
 API_REQUESTS = Counter(
     "clarion_api_requests_total", "Requests answered", ["method", "route", "status"]
 )
@@ -135,4 +146,19 @@ API_JWKS_FAILURES = Counter(
 )
 API_AUDIT_LOST = Counter(
     "clarion_api_audit_lost_total", "Answered with 503 since the audit log took no entry"
+)
+API_AUDIT_UNSENT = Counter(
+    "clarion_api_audit_unsent_total",
+    "Sums and first uses that the audit log lost, as Kafka did not take them for long",
+)
+API_DENIED = Counter(
+    "clarion_api_denied_total",
+    "Requests answered with 403 or 404, by who made them; `other` beyond 1,000 of them",
+    ["tenant", "actor", "status"],
+)
+SANDBOX_SENDS = Counter(
+    "clarion_sandbox_sends_total",
+    "Sent deliveries of which one half is a sandbox: what=credential, a message that is meant to be"
+    " real went to a sandbox environment; what=message, a sandbox message went to production",
+    ["platform", "tenant", "what"],
 )

@@ -8,13 +8,16 @@ from typing import Any
 from fastapi import APIRouter, FastAPI
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.web import events, public
+from api.web import events, keys, messages, public
+from api.web.access_log import AccessLog
 from api.web.door import Door
 from api.web.problems import MEDIA_TYPE, ProblemBody, handle_problems
 from schemas import metrics
 
 ROUTERS: tuple[APIRouter, ...] = (
     events.router,
+    keys.router,
+    messages.router,
     public.router,
 )
 _PROBLEMS: dict[int | str, dict[str, Any]] = {
@@ -36,7 +39,9 @@ def create_app(door: Door) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         door.outbox.start()
+        door.audit.start()
         yield
+        await door.audit.stop()
         await door.outbox.stop()
 
     app = FastAPI(
@@ -56,10 +61,11 @@ def create_app(door: Door) -> FastAPI:
 
 
 class Observed:
-    """Counts and times requests by their route."""
+    """Counts, times and logs requests by their route."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
+        self._tell = AccessLog()
         self._counters: dict[tuple[str, str, int], Callable[[float], None]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -80,7 +86,9 @@ class Observed:
             await self._app(scope, receive, watched)
         finally:
             route = getattr(scope.get("route"), "path_format", "")
-            self._count(scope["method"], route, status)(time.perf_counter() - started)
+            took_s = time.perf_counter() - started
+            self._count(scope["method"], route, status)(took_s)
+            self._tell(scope, route, status, took_s)
 
     def _count(self, method: str, route: str, status: int) -> Callable[[float], None]:
         key = (method, route, status)

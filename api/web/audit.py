@@ -36,7 +36,28 @@ class AuditTrail(Protocol):
         """Count calls too many to keep one by one, such as events: kept as sums by the minute."""
         ...
 
+    def used(self, principal: Principal, address: str, user_agent: str) -> None:
+        """Note that a credential was used from an address: the first time in an hour is kept."""
+        ...
+
+    def refused(self, address: str) -> None:
+        """Count a credential that proved nobody, by its address."""
+        ...
+
+    def start(self) -> None:
+        """Begin to put out what is counted, in the running event loop."""
+        ...
+
+    async def stop(self) -> None:
+        """Put out what is left, and end."""
+        ...
+
 
 def note(request: Request, *, target: str = "", before: Any = None, after: Any = None) -> None:
     """Say what this request is about; digests are made of before and after. Call it in a route."""
     request.state.audit = (target, before, after)
+
+
+def address_of(request: Request) -> str:
+    """Give the client's address, "" when there is none, as on a Unix socket."""
+    return request.client.host if request.client is not None else ""

@@ -8,6 +8,7 @@ from starlette.responses import Response
 
 from api.auth.access import ThrottledError, UnauthenticatedError, UnprovableError
 from api.auth.limits import Verdict
+from api.web.audit import address_of
 from api.web.door import Door, door_of
 from api.web.problems import ProblemError, not_found
 from schemas import metrics
@@ -50,10 +51,11 @@ def _too_often(why: str, retry_after_s: int, headers: Mapping[str, str]) -> Prob
 async def _caller(door: Door, request: Request) -> Principal:
     kind, _, credential = request.headers.get("authorization", "").partition(" ")
     credential = credential.strip() if kind.lower() == "bearer" else ""
-    address = request.client.host if request.client is not None else ""
+    address = address_of(request)
     try:
-        return await door.access.caller(credential, address)
+        caller = await door.access.caller(credential, address)
     except UnauthenticatedError as error:
+        door.audit.refused(address)
         metrics.API_REFUSED.labels("unauthenticated").inc()
         raise ProblemError(401, str(error), headers=_CHALLENGE) from None
     except ThrottledError as error:
@@ -63,6 +65,8 @@ async def _caller(door: Door, request: Request) -> Principal:
         metrics.API_REFUSED.labels("unprovable").inc()
         what = "the state store does not answer" if isinstance(error, StateError) else str(error)
         raise ProblemError(503, f"{what}, try again", headers={"Retry-After": "1"}) from None
+    door.audit.used(caller, address, request.headers.get("user-agent", ""))
+    return caller
 
 
 def may(scope: Scope) -> Any:

@@ -11,7 +11,7 @@ from fastapi.routing import APIRoute
 from pydantic_core import from_json, to_json
 from starlette.responses import Response
 
-from api.web.audit import Deed
+from api.web.audit import Deed, address_of
 from api.web.door import door_of
 from api.web.outbox import NotTakenError
 from api.web.problems import ProblemError
@@ -24,6 +24,7 @@ PART_TIMEOUT_S = 10.0
 """Between two parts of a body: a slow client does not hold a connection."""
 BODY_TIMEOUT_S = 60.0
 _CHANGES = frozenset({"POST", "PUT", "PATCH", "DELETE"})
+_DENIED = frozenset({403, 404})
 
 
 async def read_body(request: Request, max_bytes: int) -> bytes:
@@ -97,7 +98,14 @@ class DoorRoute(APIRoute):
         if counts or not (self.methods or set()) & _CHANGES:
 
             async def plain(request: Request) -> Response:
-                return await handle(BoundedRequest(request.scope, request.receive))
+                bounded = BoundedRequest(request.scope, request.receive)
+                try:
+                    return await handle(bounded)
+                except ProblemError as error:
+                    # Who tries what is not theirs shows in the sums.
+                    if error.status in _DENIED:
+                        _count(bounded, self.path_format, error.status)
+                    raise
 
             return plain
 
@@ -131,6 +139,12 @@ async def _keep(request: Request, path: str, status: int) -> None:
         ) from None
 
 
+def _count(request: Request, path: str, status: int) -> None:
+    deed = deed_of(request, path, status)
+    if deed is not None:
+        door_of(request).audit.count(deed, 1)
+
+
 def deed_of(request: Request, path: str, status: int) -> Deed | None:
     """Give what a request did; None when nobody is known to have done it."""
     principal = getattr(request.state, "principal", None)
@@ -142,7 +156,7 @@ def deed_of(request: Request, path: str, status: int) -> Deed | None:
         f"{request.method} {path}",
         target or "/".join(map(str, request.path_params.values())),
         status,
-        request.client.host if request.client is not None else "",
+        address_of(request),
         request.headers.get("user-agent", "")[:200],
         request_id(request),
         _digest(before),

@@ -143,6 +143,18 @@ class MemoryTrail:
     def count(self, deed: Deed, items: int) -> None:
         self.counted.append((deed, items))
 
+    def used(self, principal: Principal, address: str, user_agent: str) -> None:
+        """Keep no uses."""
+
+    def refused(self, address: str) -> None:
+        """Keep no refusals."""
+
+    def start(self) -> None:
+        """Nothing to start."""
+
+    async def stop(self) -> None:
+        """Nothing to stop."""
+
 
 class TestProver:
     """Believes `Bearer test:<tenant>:<role>[:<user>[:<device>]]`; the role "none" may nothing."""
