@@ -10,6 +10,7 @@ from api.auth.access import Access
 from api.auth.limits import NoLimits
 from api.auth.signing import Signer
 from api.publishing import Publisher
+from api.segment_stores import upload_to
 from api.web.audit_trail import KafkaAuditTrail
 from api.web.door import Door
 from api.web.outbox import KafkaOutbox
@@ -54,6 +55,7 @@ def make_door(settings: Settings) -> Door:
         outbox=outbox,
         publisher=lru_cache(maxsize=1)(lambda: Publisher(options)),
         clickhouse=clickhouse,
+        list_upload=upload_to(options),
         access=Access([], wall_ms),
         limits=NoLimits(),
         signer=Signer([b"\0" * 32]),

@@ -11,6 +11,7 @@ from api.auth.access import Access
 from api.auth.limits import RequestLimits
 from api.auth.signing import Signer
 from api.publishing import Publisher
+from api.segment_stores import MakeUpload
 from api.web.audit import AuditTrail
 from api.web.outbox import Outbox
 from api.web.problems import not_found
@@ -26,7 +27,8 @@ class Door:
     """Shared by all requests; nothing here belongs to one tenant.
 
     outbox: for async routes; publisher: for routes that may block. clickhouse: gives a client for
-    one question. now_ms: the flows' business clock; wall_ms: the machine's.
+    one question. list_upload: begins an upload of a segment. now_ms: the flows' business clock;
+    wall_ms: the machine's.
     """
 
     settings: Settings
@@ -36,6 +38,7 @@ class Door:
     outbox: Outbox
     publisher: Callable[[], Publisher]
     clickhouse: Callable[[], AbstractContextManager[Client]]
+    list_upload: MakeUpload
     access: Access
     limits: RequestLimits
     signer: Signer

@@ -12,6 +12,7 @@ from starlette.responses import Response
 from api.web.door import Door, door_of
 from api.web.guard import admit
 from api.web.outbox import NotTakenError
+from api.web.permits import check_sendable
 from api.web.problems import ProblemError, document, faulty, not_found
 from api.web.routing import DoorRoute, deed_of, read_body
 from schemas import metrics
@@ -115,12 +116,10 @@ def _permit(event: Event, sender: Sender) -> None:
         known = ", ".join(sorted(tenant.categories))
         fix = f"there is no {event.category!r}, use {known}"
         raise _RefusedError(faulty(f"category: {fix}", code="unknown_category"))
-    if principal.categories is not None and event.category not in principal.categories:
-        detail = f"category: this credential may not send {event.category!r}"
-        raise _RefusedError(ProblemError(403, detail, code="category_forbidden"))
-    if event.priority not in principal.priorities:
-        detail = f"priority: this credential may not send {event.priority!r}"
-        raise _RefusedError(ProblemError(403, detail, code="priority_forbidden"))
+    try:
+        check_sendable(principal, event.category, event.priority)
+    except ProblemError as problem:
+        raise _RefusedError(problem) from None
 
 
 _BODY = {

@@ -14,10 +14,12 @@ from fastapi import FastAPI
 from api.auth.access import Access, UnauthenticatedError
 from api.auth.limits import NoLimits
 from api.auth.signing import Signer
+from api.publishing import PublishError
 from api.web.app import create_app
 from api.web.audit import Deed
 from api.web.door import Door
 from api.web.outbox import NotTakenError
+from flows.list_upload import ListUpload
 from operators.define import Define
 from operators.profile_writer import WriteProfiles
 from operators.registration import decode_registrations
@@ -105,6 +107,14 @@ class AppliedOutbox:
         left, _ = self._lists(left, NOW_MS)
         self._profiles(left)
 
+    def list_upload(self, tenant: str, segment: str, upload: str) -> ListUpload:
+        """Begin an upload, as Door.list_upload does."""
+
+        def make(_settings: dict[str, Any]) -> Any:
+            return BlockingProducer(self)
+
+        return ListUpload({}, tenant=tenant, segment=segment, upload=upload, make_producer=make)
+
     def of(self, topic: str) -> list[Record]:
         """Give what was put on a topic."""
         return [record for record in self.records if record.topic == topic]
@@ -127,7 +137,37 @@ class BlockingOutbox:
         self._outbox = outbox
 
     def put(self, records: Sequence[Record]) -> None:
+        if self._outbox.refuses:
+            raise PublishError("no broker")
         self._outbox.put_now(records)
+
+
+class BlockingProducer:
+    """Stands in for Kafka's producer: what it is given is applied before `produce` returns."""
+
+    def __init__(self, outbox: AppliedOutbox) -> None:
+        self._outbox = outbox
+
+    def produce(
+        self, topic: str, value: bytes | None, key: bytes, on_delivery: Callable[..., None]
+    ) -> None:
+        if self._outbox.refuses:
+            on_delivery(NoBroker(), None)
+        else:
+            self._outbox.put_now([Record(topic, key, value)])
+
+    def poll(self, _timeout_s: float) -> int:
+        return 0
+
+    def flush(self, _timeout_s: float) -> int:
+        return 0
+
+
+class NoBroker:
+    """Stands in for KafkaError."""
+
+    def str(self) -> str:
+        return "no broker"
 
 
 class MemoryTrail:
@@ -208,6 +248,7 @@ def door(redis: RedisClient, outbox: AppliedOutbox, clickhouse: LazyClickHouse) 
         outbox=outbox,
         publisher=lambda: publisher,
         clickhouse=clickhouse.client,
+        list_upload=outbox.list_upload,
         access=Access([TestProver()], lambda: NOW_MS),
         limits=NoLimits(),
         signer=Signer([SECRET]),
