@@ -1,5 +1,7 @@
 """The Python client of the HTTP API: docs/client.md."""
 
+from api.client.async_producer import AsyncProducer
+from api.client.backlog import Batching
 from api.client.client import AsyncClient, Client
 from api.client.errors import (
     ApiError,
@@ -12,12 +14,15 @@ from api.client.errors import (
     UnreachableError,
 )
 from api.client.events import Event, Result
+from api.client.producer import Producer
 from api.client.retrying import Retry
 
 __all__ = [
     "ApiError",
     "AsyncClient",
+    "AsyncProducer",
     "BadAnswerError",
+    "Batching",
     "ClarionError",
     "Client",
     "ClosedError",
@@ -25,6 +30,7 @@ __all__ = [
     "FullError",
     "NotDeliveredError",
     "Problem",
+    "Producer",
     "Result",
     "Retry",
     "UnreachableError",
