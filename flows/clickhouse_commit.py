@@ -11,7 +11,7 @@ from flows.checkpoint import Committer
 from flows.clock import Clock
 from flows.lanes import Lane, by_topic
 from operators.encode import Encode
-from operators.registry_rows import DeviceRow, UserEventRow, UserRow, columns_of
+from operators.registry_rows import AuditRow, DeviceRow, UserEventRow, UserRow, columns_of
 from schemas import metrics
 from schemas.pipeline import DeadLetter
 from schemas.stream import Positions, Record
@@ -103,8 +103,16 @@ class OutcomeRows:
             yield DeadLetter(*at, error=one.why, raw=raw[at], at_ms=self._now_ms())
 
 
+_TABLES: dict[type[tuple[Any, ...]], str] = {
+    DeviceRow: "devices",
+    UserRow: "users",
+    UserEventRow: "user_events",
+    AuditRow: "audit",
+}
+
+
 class RegistryRows:
-    """Commits devices, users and what they did.
+    """Commits devices, users, what they did, and the audit log.
 
     The newest version of a row wins, so twice is once.
     """
@@ -112,46 +120,30 @@ class RegistryRows:
     def __init__(self, writer: ClickHouseWriter, then: Committer) -> None:
         self._writer = writer
         self._then = then
-        self._devices: list[DeviceRow] = []
-        self._users: list[UserRow] = []
-        self._events: list[UserEventRow] = []
+        self._rows: dict[type[tuple[Any, ...]], list[Any]] = {kind: [] for kind in _TABLES}
 
     def open(self) -> None:
         """Connect the Kafka side; ClickHouse connects at its first use."""
         self._then.open()
 
     def write(self, items: Sequence[Any]) -> None:
-        """Take rows of both tables, and records such as dead letters."""
+        """Take rows of all tables, and records such as dead letters."""
         records = []
         for item in items:
-            kind = type(item)
-            if kind is DeviceRow:
-                self._devices.append(item)
-            elif kind is UserRow:
-                self._users.append(item)
-            elif kind is UserEventRow:
-                self._events.append(item)
-            else:
-                records.append(item)
+            self._rows.get(type(item), records).append(item)
         self._then.write(records)
 
     def commit(self, positions: Positions) -> None:
         """Insert, then commit the positions. Raises InsertError."""
-        devices, self._devices = self._devices, []
-        users, self._users = self._users, []
-        if devices:
-            count = self._writer.insert_devices(columns_of(DeviceRow, devices))
-            metrics.CLICKHOUSE_ROWS.labels("devices").inc(count)
-        if users:
-            count = self._writer.insert_users(columns_of(UserRow, users))
-            metrics.CLICKHOUSE_ROWS.labels("users").inc(count)
-        events, self._events = self._events, []
-        if events:
-            count = self._writer.insert_user_events(columns_of(UserEventRow, events))
-            metrics.CLICKHOUSE_ROWS.labels("user_events").inc(count)
+        for kind, table in _TABLES.items():
+            rows, self._rows[kind] = self._rows[kind], []
+            if rows:
+                count = self._writer.insert_rows(table, columns_of(kind, rows))
+                metrics.CLICKHOUSE_ROWS.labels(table).inc(count)
         self._then.commit(positions)
 
     def abort(self) -> None:
         """Forget the epoch's rows; they will be read again."""
-        self._devices, self._users, self._events = [], [], []
+        for rows in self._rows.values():
+            rows.clear()
         self._then.abort()

@@ -11,6 +11,7 @@ from operators.encode import MAX_RAW_BYTES
 from operators.feedback import outcome_of
 from operators.pace import delivery_key
 from operators.registration import Registration, Removal, decode_registrations
+from operators.registry_rows import AuditRow
 from schemas import topics
 from schemas.decode import BadMessageError
 from schemas.events import decode_event
@@ -184,6 +185,8 @@ class Replay:
         if letter.key:
             return Record(letter.topic, letter.key, letter.raw)
         (change,) = changes
+        if isinstance(change, AuditRow):
+            return Record(letter.topic, None, letter.raw)
         parts = [change.tenant, change.user_id]
         if isinstance(change, Registration):
             parts.append(change.device.device_id)
@@ -218,6 +221,7 @@ _MAKERS: Mapping[str, Callable[[Replay, DeadLetter], Record]] = (
     | {
         topics.OUTCOMES: Replay._outcome,  # noqa: SLF001 - as above
         topics.USER_EVENTS: Replay._registration,  # noqa: SLF001 - as above
+        topics.AUDIT: Replay._registration,  # noqa: SLF001 - as above
         topics.FEEDBACK: Replay._feedback,  # noqa: SLF001 - as above
         topics.TIMERS: Replay._timers,  # noqa: SLF001 - as above
     }

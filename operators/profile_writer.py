@@ -12,7 +12,7 @@ from operators.registration import (
     removes,
     with_change,
 )
-from operators.registry_rows import DeviceRow, UserEventRow, UserRow
+from operators.registry_rows import AuditRow, DeviceRow, UserEventRow, UserRow
 from operators.segment_rules import LiveSegment, edit_of
 from schemas.fields import GROUP_PREFIX, TOPIC_PREFIX
 from schemas.tenant import Tenant, shards_of
@@ -55,12 +55,12 @@ class WriteProfiles:
         self._rules = rules
         self._now_ms = now_ms
 
-    def __call__(self, changes: list[Change | UserEventRow]) -> list[Any]:
+    def __call__(self, changes: list[Change | UserEventRow | AuditRow]) -> list[Any]:
         """Write a batch, in a handful of round trips per tenant; rows pass."""
         by_tenant: defaultdict[str, list[Change]] = defaultdict(list)
         rows: list[Any] = []
         for change in changes:
-            if isinstance(change, UserEventRow):
+            if isinstance(change, (UserEventRow, AuditRow)):
                 rows.append(change)
             else:
                 by_tenant[change.tenant].append(change)

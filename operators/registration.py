@@ -9,10 +9,11 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_core import to_json
 
 from operators.quiet_hours import windows_of
-from operators.registry_rows import UserEventRow
+from operators.registry_rows import AuditRow, UserEventRow
 from operators.segment_lists import ListChange, PutUp, decode_list
 from operators.work import Decided
 from schemas import topics
+from schemas.audit import AuditEntry
 from schemas.decode import BadMessageError, decode
 from schemas.definitions import (
     MAX_DEFINITION_BYTES,
@@ -83,7 +84,7 @@ class PreferenceChange(NamedTuple):
 
 Change = Registration | Removal | UserChange | PreferenceChange
 """What changes a user's profile."""
-Read = Change | Definition | Removed | ListChange | UserEventRow
+Read = Change | Definition | Removed | ListChange | UserEventRow | AuditRow
 """What a record of the registry's topics may say."""
 
 
@@ -207,6 +208,11 @@ def _user_event(message: Message) -> UserEventRow:
     return UserEventRow.of(decode(UserEvent, message.value()))
 
 
+def _audit(message: Message) -> AuditRow:
+    said = decode(AuditEntry, message.value())
+    return AuditRow.of(said, _at_ms(message, said.at))
+
+
 def _list(message: Message) -> ListChange:
     change = decode_list(message)
     named = change.head if isinstance(change, PutUp) else change
@@ -218,6 +224,7 @@ _DECODERS: dict[str, Callable[[Message], Read]] = {
     topics.DEFINITIONS: _definition,
     topics.SEGMENTS: _list,
     topics.USER_EVENTS: _user_event,
+    topics.AUDIT: _audit,
     topics.DEVICES: _device,
     topics.USERS: _user,
     topics.PREFERENCES: _preferences,

@@ -1,9 +1,10 @@
-"""Rows for the devices and users tables (deploy/clickhouse/0002_registry.sql)."""
+"""Rows for the tables that the registry writes (deploy/clickhouse)."""
 
 from collections.abc import Sequence
 from hashlib import sha256
 from typing import Any, NamedTuple
 
+from schemas.audit import AuditEntry
 from schemas.user_events import UserEvent
 from state.profiles import Device, Profile
 
@@ -111,6 +112,34 @@ class UserEventRow(NamedTuple):
             said.value,
             {name: str(value) for name, value in said.properties.items()},
         )
+
+
+class AuditRow(NamedTuple):
+    """An entry of the audit log; fields are the table's columns. at: epoch ms."""
+
+    at: int
+    tenant: str
+    audit_id: str
+    actor_kind: str
+    actor: str
+    action: str
+    target: str
+    status: int
+    address: str
+    user_agent: str
+    request_id: str
+    before: str
+    after: str
+    count: int
+
+    @classmethod
+    def of(cls, said: AuditEntry, at_ms: int) -> "AuditRow":
+        """Make the row of an entry, as of at_ms."""
+        return cls(
+            at_ms, said.tenant, said.audit_id, said.actor_kind, said.actor, said.action,
+            said.target, said.status, said.address, said.user_agent, said.request_id, said.before,
+            said.after, said.count,
+        )  # fmt: skip
 
 
 def columns_of(kind: type[tuple[Any, ...]], rows: Sequence[tuple[Any, ...]]) -> dict[str, Any]:

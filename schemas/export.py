@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema
 
+from schemas.audit import AuditEntry
 from schemas.event_v0 import EventV0
 from schemas.events import Event
 from schemas.feedback import Feedback
@@ -28,6 +29,7 @@ PUBLISHED: dict[tuple[int, str], type[BaseModel]] = {
     (1, "user_preferences"): UserPreferences,
     (1, "feedback"): Feedback,
     (1, "user_event"): UserEvent,
+    (1, "audit_entry"): AuditEntry,
     (1, "tenant"): Tenant,
     (1, "template"): Template,
 }

@@ -30,7 +30,7 @@ DEAD_RESOLVED = "dead.resolved"
 
 LAST_WORDS = (DEVICES, USERS, PREFERENCES, TOKEN_DEATHS, DEFINITIONS, SEGMENTS)
 """Compacted topics: only the newest record of a key counts."""
-REGISTRY = (*LAST_WORDS, USER_EVENTS)
+REGISTRY = (*LAST_WORDS, USER_EVENTS, AUDIT)
 """What the registry flow reads."""
 
 EVENTS = {priority: f"events.{priority}" for priority in Priority}

@@ -34,6 +34,7 @@ _KEYS = {
     "devices": {"tenant", "user_id", "device_id", "version"},
     "users": {"tenant", "user_id", "version"},
     "user_events": {"tenant", "user_id", "event_id"},
+    "audit": {"at", "tenant", "audit_id"},
 }
 LOG_COMMENT = "clarion-outcomes"
 """Marks the writer's inserts in system.processes; the partitions follow after a space."""
@@ -151,20 +152,10 @@ class ClickHouseWriter:
             ),
         )
 
-    def insert_devices(self, columns: Mapping[str, Sequence[Any]]) -> int:
-        """Insert device registrations, by column name; returns how many. See _insert_registry."""
-        return self._insert_registry("devices", columns)
+    def insert_rows(self, table: str, columns: Mapping[str, Sequence[Any]]) -> int:
+        """Insert what the registry writes, by column name; returns how many rows.
 
-    def insert_users(self, columns: Mapping[str, Sequence[Any]]) -> int:
-        """Insert users, by column name; returns how many. See _insert_registry."""
-        return self._insert_registry("users", columns)
-
-    def insert_user_events(self, columns: Mapping[str, Sequence[Any]]) -> int:
-        """Insert what users did, by column name; returns how many. See _insert_registry."""
-        return self._insert_registry("user_events", columns)
-
-    def _insert_registry(self, table: str, columns: Mapping[str, Sequence[Any]]) -> int:
-        """Insert rows; the highest version of a key wins, so inserting twice changes nothing.
+        The highest version of a key wins, so inserting twice changes nothing.
 
         Columns left out take their defaults; those of _KEYS are needed. A time
         column holds datetimes, or else milliseconds since the epoch. Raises ValueError for

@@ -169,6 +169,18 @@ def _user_event(seed: Seed) -> Made:
     return json.dumps({**said, **seed.rng.choice(wrong)}).encode(), End.LETTER
 
 
+def _audit(seed: Seed) -> Made:
+    said = {"tenant": TENANT, "audit_id": f"a-{seed.number}", "action": "PUT /x", "status": 200,
+            "at": "2026-02-02T00:00:00Z"}  # fmt: skip
+    wrong: list[dict[str, Any]] = [
+        {"tenant": "a b"}, {"audit_id": ""}, {"status": "200"}, {"count": 0}, {"more": SECRET},
+        {"at": "1999-01-01T00:00:00Z"}, {"before": SECRET},
+    ]  # fmt: skip
+    if seed.rng.random() < 0.3:
+        return json.dumps(said).encode(), End.READ
+    return json.dumps({**said, **seed.rng.choice(wrong)}).encode(), End.LETTER
+
+
 def _death(seed: Seed) -> Made:
     def death(tenant: str = TENANT, user: str = "u-x", at_ms: int = NOW_MS) -> bytes:
         return _encode(TokenDeath(tenant, user, "d", Platform.FCM, SECRET, at_ms,
@@ -228,6 +240,7 @@ _MAKERS: dict[str, Callable[[Seed], Made]] = {
     topics.DEFINITIONS: _definition,
     topics.SEGMENTS: _list,
     topics.USER_EVENTS: _user_event,
+    topics.AUDIT: _audit,
 }
 PACKED_TOPICS = tuple(_MAKERS)
 

@@ -12,7 +12,7 @@ from sinks.clickhouse import ClickHouseSettings, connect
 from sinks.clickhouse_migrations import migrate
 
 ROOT = Path(__file__).parents[3]
-TABLES = ("outcomes", "delivery_minutes", "campaign_days", "devices", "users")
+TABLES = ("outcomes", "delivery_minutes", "campaign_days", "devices", "users", "audit")
 
 
 class FacadeProcess:

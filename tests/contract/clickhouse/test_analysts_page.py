@@ -76,9 +76,9 @@ def told(client: Client, connect_here: Callable[[], Client]) -> Client:
             "removed_at": [None, None, removed],
             "version": [version] * 3,
         }
-        assert writer.insert_devices(devices) == writer.insert_devices(devices) == 3
+        assert writer.insert_rows("devices", devices) == writer.insert_rows("devices", devices) == 3
     users = {"tenant": ["acme"], "user_id": ["u-7"], "version": [1], "segments": [["vip"]]}
-    assert writer.insert_users(users) == 1
+    assert writer.insert_rows("users", users) == 1
     return client
 
 
@@ -122,7 +122,7 @@ def test_registry_columns_are_checked(connect_here: Callable[[], Client]) -> Non
     """Missing keys and columns of unequal length are errors before anything is sent."""
     writer = ClickHouseWriter(client_factory=connect_here)
     with pytest.raises(ValueError, match="device_id"):
-        writer.insert_devices({"tenant": ["a"], "user_id": ["u"], "version": [1]})
+        writer.insert_rows("devices", {"tenant": ["a"], "user_id": ["u"], "version": [1]})
     with pytest.raises(ValueError, match="differ in length"):
-        writer.insert_users({"tenant": ["a"], "user_id": ["u", "v"], "version": [1]})
+        writer.insert_rows("users", {"tenant": ["a"], "user_id": ["u", "v"], "version": [1]})
     assert writer._client is None

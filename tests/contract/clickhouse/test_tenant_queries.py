@@ -50,17 +50,20 @@ def told(client: Client, connect_here: Callable[[], Client]) -> Client:
     for tenant in ("acme", "evil"):
         users = [f"{tenant}-{name}" for name in "abcd"]
         size = len(users)
-        writer.insert_users({"tenant": [tenant] * size, "user_id": users, "version": [1] * size})
+        writer.insert_rows(
+            "users", {"tenant": [tenant] * size, "user_id": users, "version": [1] * size}
+        )
         orders = [(users[0], n, now_ms - n * 10 * DAY_MS) for n in (0, 1, 2, 2, 4)]
         orders += [(users[1], 9, now_ms)]
-        writer.insert_user_events(
+        writer.insert_rows(
+            "user_events",
             {
                 "tenant": [tenant] * len(orders),
                 "user_id": [user for user, _, _ in orders],
                 "event_id": [f"{user}-{n}" for user, n, _ in orders],
                 "name": ["order"] * len(orders),
                 "occurred_at": [at_ms for _, _, at_ms in orders],
-            }
+            },
         )
     writer.close()
     return client

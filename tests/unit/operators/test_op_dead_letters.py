@@ -212,10 +212,12 @@ def test_definitions_lists_and_user_events_go_back_under_their_keys() -> None:
         (topics.DEFINITIONS, b"segment/acme/s", json.dumps(definition).encode()),
         (topics.SEGMENTS, b"acme/vip", pack(ListHead("acme", "vip", "1-a", 2))),
         (topics.USER_EVENTS, b"u", example("user_event")),
+        (topics.AUDIT, b"acme", example("audit_entry")),
     ):
         assert replay(letter(topic, raw, key=key)) == Record(topic, key, raw)
     keyless = replay(letter(topics.USER_EVENTS, example("user_event")))
     assert keyless.key == b"acme/u-1041"
+    assert replay(letter(topics.AUDIT, example("audit_entry"))).key is None
 
 
 def test_an_empty_registration_is_no_tombstone() -> None:
