@@ -26,6 +26,7 @@ GROUPS = {
     "registry": "Restore users and devices in Redis.",
     "segments": "Upload, define and count segments.",
     "api": "Take events over HTTP.",
+    "audit": "See who did what through the API.",
     "sandbox": "Run the provider simulators.",
     "config": "Check settings and tenants.",
     "schemas": "List and export the wire contracts.",

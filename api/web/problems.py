@@ -4,11 +4,13 @@ from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
+from clickhouse_connect.driver.exceptions import ClickHouseError
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
+from urllib3.exceptions import HTTPError
 
 from api.publishing import ConflictError, PublishError
 from api.refusals import RefusedError, Why
@@ -140,7 +142,11 @@ def _problem(_request: Request, error: Exception) -> JSONResponse:
 
 def _away(_request: Request, error: Exception) -> JSONResponse:
     """Tell that a store is away, and not what it said."""
-    what = "Kafka" if isinstance(error, PublishError) else "the state store"
+    what = "the state store"
+    if isinstance(error, PublishError):
+        what = "Kafka"
+    elif isinstance(error, (ClickHouseError, HTTPError)):
+        what = "the analytics store"
     return ProblemError(
         503, f"{what} does not answer, try again", headers={"Retry-After": "1"}
     ).response()
@@ -169,5 +175,7 @@ def handle_problems(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(StateError, _away)
     app.add_exception_handler(PublishError, _away)
+    app.add_exception_handler(ClickHouseError, _away)
+    app.add_exception_handler(HTTPError, _away)
     app.add_exception_handler(ConflictError, _conflict)
     app.add_exception_handler(RefusedError, _refused)

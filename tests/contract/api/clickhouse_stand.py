@@ -1,6 +1,7 @@
 """ClickHouse behind the door: the embedded engine, started when a test first asks for it."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
@@ -26,6 +27,8 @@ class LazyClickHouse:
         self._facade = FacadeProcess(directory)
         self._settings: ClickHouseSettings | None = None
         self.used = False
+        # The process ends with the thread that started it, so this one is no request's.
+        self._starter = ThreadPoolExecutor(max_workers=1)
 
     @contextmanager
     def client(self) -> Iterator[Client]:
@@ -38,7 +41,9 @@ class LazyClickHouse:
             found.close()
 
     def _start(self) -> ClickHouseSettings:
-        settings = ClickHouseSettings(port=self._facade.start(), database="clarion_api")
+        settings = ClickHouseSettings(
+            port=self._starter.submit(self._facade.start).result(), database="clarion_api"
+        )
         client = connect(settings, database="")
         migrate(client, database=settings.database)
         client.close()
@@ -60,6 +65,7 @@ class LazyClickHouse:
         """Stop what was started."""
         if self._settings is not None:
             assert self._facade.stop() == 0
+        self._starter.shutdown()
 
 
 @pytest.fixture(scope="session")
