@@ -103,9 +103,7 @@ class AppliedOutbox:
         )
         changes, letters = decode_registrations([message], NOW_MS)
         assert not letters, letters
-        left, _ = self._define(changes, NOW_MS)
-        left, _ = self._lists(left, NOW_MS)
-        self._profiles(left)
+        self._profiles(self._lists(self._define(changes)))
 
     def list_upload(self, tenant: str, segment: str, upload: str) -> ListUpload:
         """Begin an upload, as Door.list_upload does."""
