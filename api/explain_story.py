@@ -9,7 +9,7 @@ from api.explained import Told
 from operators.seen import UNTIL, windows_seen
 from schemas.explanations import explanation_of
 from schemas.masking import masked
-from schemas.moments import moment
+from schemas.moments import exact_moment, moment
 from schemas.outcomes import Status, TokenAction
 from sinks.outcome_history import Decision, Group
 from state.profiles import Profile
@@ -104,7 +104,7 @@ def told(one: Decision) -> Told:
     answered = one.attempt > 0 and one.status != Status.DEFERRED
     words = f"{one.provider_status or ''} {one.detail}".strip()
     return Told(
-        at=_exact(one.occurred_at_ms),
+        at=exact_moment(one.occurred_at_ms),
         status=one.status,
         reason=one.reason,
         rule=rule,
@@ -121,10 +121,6 @@ def told(one: Decision) -> Told:
         for_token="" if one.token_action == TokenAction.KEEP else one.token_action,
         trace_id=one.trace_id,
     )
-
-
-def _exact(at_ms: int) -> str:
-    return f"{moment(at_ms)[:-1]}.{at_ms % 1_000:03}Z"
 
 
 def _until(one: Decision) -> str:

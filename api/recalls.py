@@ -2,7 +2,7 @@
 
 from api.publishing import DefinitionWriter
 from operators.recall import MESSAGE_PREFIX, message_control
-from schemas.campaigns import Control, ControlState
+from schemas.campaigns import Control, ControlState, control_of
 from schemas.definitions import MAX_PER_KIND, Kind
 from state.definitions import Definitions
 
@@ -26,18 +26,21 @@ def cancel_message(
 ) -> None:
     """Retract what of a message has not left for a provider; seen everywhere within a second.
 
-    Recalls older than any message are swept on the way.
+    What is taken back already stays as it is. Recalls older than any message are swept on the way.
     Raises RecallError, PublishError, StateError.
     """
     known = definitions.all(Kind.CONTROL, tenant)
+    name = message_control(message_id)
+    if name in known and control_of(known[name]).state is ControlState.CANCELLED:
+        return
     old = [
-        name
-        for name, one in known.items()
-        if name.startswith(MESSAGE_PREFIX) and one.at_ms < now_ms - KEPT_MS
+        each
+        for each, one in known.items()
+        if each.startswith(MESSAGE_PREFIX) and one.at_ms < now_ms - KEPT_MS
     ]
     if len(known) - len(old) >= MAX_PER_KIND:
         raise RecallError(f"{MAX_PER_KIND} messages and campaigns are stopped already")
     body = Control(state=ControlState.CANCELLED, by=by).model_dump(mode="json")
-    writer.put(Kind.CONTROL, tenant, message_control(message_id), body)
-    for name in old[:SWEPT_AT_ONCE]:
-        writer.remove(Kind.CONTROL, tenant, name)
+    writer.put(Kind.CONTROL, tenant, name, body)
+    for swept in old[:SWEPT_AT_ONCE]:
+        writer.remove(Kind.CONTROL, tenant, swept)

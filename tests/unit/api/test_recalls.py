@@ -24,6 +24,17 @@ def test_a_message_taken_back_has_a_control() -> None:
     assert control_of(found).state is ControlState.CANCELLED
 
 
+@pytest.mark.parametrize("message_id", ["m" * 120, "m" * 128, "ü" * 128])
+def test_any_id_can_be_taken_back_and_once_is_enough(message_id: str) -> None:
+    """Also one that is as long as ids may be; a repeat writes nothing."""
+    bench = Bench()
+    cancel(bench, message_id)
+    cancel(bench, message_id)
+    ((name, found),) = bench.definitions.all(Kind.CONTROL, "acme").items()
+    assert name == message_control(message_id)
+    assert found.version == 1
+
+
 def test_recalls_older_than_any_message_are_swept() -> None:
     """Those of campaigns stay: a campaign may be paused for long."""
     bench = Bench()
