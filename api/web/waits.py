@@ -3,18 +3,11 @@
 import asyncio
 from collections.abc import Callable
 from time import monotonic
-from typing import Annotated
 
-from fastapi import Query
 from starlette.concurrency import run_in_threadpool
 
 POLL_S = 0.05
 SLOW_POLL_S = 0.5
-MAX_WAIT_S = 60.0
-Wait = Annotated[
-    float,
-    Query(ge=0, le=MAX_WAIT_S, allow_inf_nan=False, description="seconds to wait until it is done"),
-]
 
 
 async def eventually(holds: Callable[[], bool], *, wait_s: float) -> bool:
