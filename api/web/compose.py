@@ -11,6 +11,7 @@ from api.auth.limits import NoLimits
 from api.auth.signing import Signer
 from api.publishing import Publisher
 from api.segment_stores import upload_to
+from api.web.applied import Applied
 from api.web.audit_trail import KafkaAuditTrail
 from api.web.door import Door
 from api.web.outbox import KafkaOutbox
@@ -20,6 +21,7 @@ from flows.config import load_tenants
 from schemas.settings import Settings
 from sinks.clickhouse import connect
 from state.definitions import RedisDefinitions
+from state.profiles import RedisProfiles
 from state.redis_client import RedisClient
 
 REDIS_ANSWER_S = 10.0
@@ -51,6 +53,7 @@ def make_door(settings: Settings) -> Door:
         settings=settings,
         tenants=load_tenants(settings.tenants_dir),
         redis=client,
+        applied=Applied(RedisProfiles(client)),
         definitions=RedisDefinitions(client),
         outbox=outbox,
         publisher=lru_cache(maxsize=1)(lambda: Publisher(options)),

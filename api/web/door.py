@@ -12,6 +12,7 @@ from api.auth.limits import RequestLimits
 from api.auth.signing import Signer
 from api.publishing import Publisher
 from api.segment_stores import MakeUpload
+from api.web.applied import Applied
 from api.web.audit import AuditTrail
 from api.web.outbox import Outbox
 from api.web.problems import not_found
@@ -26,14 +27,15 @@ from state.redis_client import RedisClient
 class Door:
     """Shared by all requests; nothing here belongs to one tenant.
 
-    outbox: for async routes; publisher: for routes that may block. clickhouse: gives a client for
-    one question. list_upload: begins an upload of a segment. now_ms: the flows' business clock;
-    wall_ms: the machine's.
+    applied: waits for the registry. outbox: for async routes; publisher: for routes that may
+    block. clickhouse: gives a client for one question. list_upload: begins an upload of a segment.
+    now_ms: the flows' business clock; wall_ms: the machine's.
     """
 
     settings: Settings
     tenants: Mapping[str, Tenant]
     redis: RedisClient
+    applied: Applied
     definitions: Definitions
     outbox: Outbox
     publisher: Callable[[], Publisher]

@@ -16,6 +16,7 @@ from api.auth.limits import NoLimits
 from api.auth.signing import Signer
 from api.publishing import PublishError
 from api.web.app import create_app
+from api.web.applied import Applied
 from api.web.audit import Deed
 from api.web.door import Door
 from api.web.outbox import NotTakenError
@@ -242,6 +243,7 @@ def door(redis: RedisClient, outbox: AppliedOutbox, clickhouse: LazyClickHouse) 
         settings=load_settings(),
         tenants=TENANTS,
         redis=redis,
+        applied=Applied(RedisProfiles(redis)),
         definitions=RedisDefinitions(redis),
         outbox=outbox,
         publisher=lambda: publisher,
