@@ -18,7 +18,7 @@ from operators.backoff import jitter
 from operators.gate import Gate, gate_key
 from operators.pace import platform_rate_key
 from operators.recall import RecallDeliveries
-from operators.settle import CANCELLED, EXPIRED
+from operators.settle import EXPIRED, RECALLED
 from schemas import metrics
 from schemas.outcomes import Reason, Status
 from schemas.pipeline import Answer, Delivery
@@ -236,15 +236,15 @@ class Dispatcher:
         return None
 
     def _skip_over(self, queue: _Queue) -> None:
-        """Leave out what has expired in the line, or was cancelled meanwhile."""
+        """Leave out what has expired in the line, or was recalled meanwhile."""
         items = queue.items
         while items:
             ticket, place = items[0]
             delivery = ticket.items[place][0]
             if delivery.expires_at_ms and delivery.expires_at_ms <= self._now_ms():
                 answer = EXPIRED
-            elif self._recalled(delivery):
-                answer = CANCELLED
+            elif (reason := self._recalled(delivery)) is not None:
+                answer = RECALLED[reason]
             else:
                 return
             items.popleft()

@@ -9,6 +9,7 @@ from operators.backoff import after_ms, history_line, retry_at_ms
 from operators.ids import attempt_id, hold_id, trace_id_of
 from operators.oversize import MAX_LINES
 from operators.pace import delivery_key
+from operators.recall import nameless
 from operators.seen import until
 from operators.work import Decided
 from schemas.outcomes import Reason, Status, TokenAction
@@ -23,7 +24,10 @@ HISTORY_KEPT = MAX_LINES
 allows at most 20 attempts. What a further replay pushes out is in the earlier dead letters."""
 
 EXPIRED = Answer(Status.EXPIRED, Reason.TTL_EXPIRED)
-CANCELLED = Answer(Status.SUPPRESSED, Reason.CANCELLED)
+RECALLED: Mapping[Reason, Answer] = {
+    reason: Answer(Status.SUPPRESSED, reason) for reason in (Reason.CANCELLED, Reason.USER_ERASED)
+}
+"""Why a delivery must not go any more -> its answer."""
 IN_DOUBT = Answer(Status.UNKNOWN, Reason.IN_FLIGHT_AT_CRASH)
 
 
@@ -72,7 +76,10 @@ class Settle:
             elif answer.status is Status.DEFERRED:
                 outcomes.append(_hold(one, now_ms, outs))
             else:
-                outcomes.append(outcome_of(one, now_ms, answer.status, answer.reason))
+                outcome = outcome_of(one, now_ms, answer.status, answer.reason)
+                if answer.reason is Reason.USER_ERASED:
+                    outcome = nameless(outcome)
+                outcomes.append(outcome)
                 if answer.reason is Reason.UNLISTED:
                     outs.append(_dead(one, now_ms))
             if (

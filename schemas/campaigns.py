@@ -184,16 +184,18 @@ class ControlState(StrEnum):
 
 
 class Control(Wire):
-    """The body of a definition of kind control: the last word on a campaign or message.
+    """The body of a definition of kind control: the last word on a campaign, message or user.
 
     start_id: of the start that holds; runs of an earlier one end. waived: the run and step whose
-    gates a person has overruled, as `run/step`.
+    gates a person has overruled, as `run/step`. erased_ms: for a user who is erased, since when
+    (epoch ms); start_id is the erasure then.
     """
 
     state: ControlState
     start_id: Annotated[str, Field(max_length=64)] = ""
     waived: Annotated[str, Field(max_length=256)] = ""
     by: Annotated[str, Field(max_length=200)] = ""
+    erased_ms: Annotated[int, Field(strict=True, ge=0)] = 0
 
 
 def control_of(definition: Definition) -> Control:

@@ -28,6 +28,8 @@ class Kind(StrEnum):
     CAMPAIGN = "campaign"
     CONTROL = "control"
     """Whether a campaign or message may go on; see schemas/campaigns."""
+    ERASURE = "erasure"
+    """A user who is to be forgotten; see schemas/erasures."""
     CREDENTIAL = "credential"
     """An app's key at a provider, sealed; see schemas/credentials."""
     API_KEY = "api_key"

@@ -199,6 +199,10 @@ EXPLANATIONS: dict[Reason, Explanation] = {
         "Its campaign or message was cancelled before this was sent.",
         "nothing: start the campaign again, or send a new event",
     ),
+    Reason.USER_ERASED: Explanation(
+        "The user was erased before this was sent; nothing says any more who it was.",
+        "nothing: who comes back registers anew",
+    ),
     Reason.PAUSED: Explanation(
         "Its campaign is paused, so it is held until the campaign goes on.",
         "the campaign: resume or cancel it",

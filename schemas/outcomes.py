@@ -117,6 +117,8 @@ class Reason(StrEnum):
     """The rate for the user's region is used up for now."""
     CANCELLED = "cancelled"
     """The campaign or message was cancelled before this was sent."""
+    USER_ERASED = "user_erased"
+    """The user was erased before this was sent; the outcome does not say who it was."""
     PAUSED = "paused"
     """The campaign is paused: held until it goes on."""
     LOCAL_TIME = "local_time"

@@ -9,10 +9,12 @@ from operators.recall import (
     Recall,
     RecallDeliveries,
     campaign_control,
+    erased_control,
     message_control,
 )
 from operators.work import Work
 from schemas.campaigns import Control, ControlState
+from schemas.outcomes import Reason
 from schemas.pipeline import Chunk, Timer
 
 CANCELLED = Control(state=ControlState.CANCELLED)
@@ -88,3 +90,57 @@ def test_a_delivery_is_asked_about_by_what_was_last_read() -> None:
     # A pause holds back chunks; what is this far goes.
     assert not recalled(delivery(message_id="m-2", campaign_id="c"))
     assert not recalled(delivery(tenant="other", message_id="m-1"))
+
+
+ERASED_MS = NOW_MS - 1_000
+
+
+def erased(*users: str, at_ms: int = ERASED_MS) -> dict[str, Control]:
+    """Give the controls of erased users."""
+    control = Control(state=ControlState.CANCELLED, erased_ms=at_ms, start_id="e-1")
+    return {erased_control("acme", user): control for user in users}
+
+
+def test_an_erased_user_leaves_what_is_under_way_without_a_name() -> None:
+    """One outcome, which does not say who it was; the others' messages go on."""
+    piece = work("u1", "u2", "u3", accepted_at_ms=ERASED_MS)
+    going, outs = Recall(Said(erased("u2", "u9")))([piece], NOW_MS)
+    assert [one.users for one in going] == [["u1", "u3"]]
+    assert said(outs) == [("", "suppressed", "user_erased")]
+    assert "u2" not in repr(outs)
+
+
+def test_devices_go_with_their_users() -> None:
+    """They stay parallel; what has nobody left ends."""
+    piece = work("u1", "u2", devices=["d1", "d2"], accepted_at_ms=ERASED_MS)
+    going, outs = Recall(Said(erased("u1")))([piece], NOW_MS)
+    assert [(one.users, one.devices) for one in going] == [(["u2"], ["d2"])]
+    assert "d1" not in repr(outs)
+    going, outs = Recall(Said(erased("u2")))(going, NOW_MS)
+    assert going == []
+    assert said(outs) == [("", "suppressed", "user_erased")]
+
+
+def test_what_came_after_the_erasure_is_a_new_users() -> None:
+    """By the time at which Kafka took it."""
+    later = work("u1", accepted_at_ms=ERASED_MS + 1)
+    going, outs = Recall(Said(erased("u1")))([later], NOW_MS)
+    assert (going, outs) == ([later], [])
+
+
+def test_deliveries_of_an_erased_user_do_not_go() -> None:
+    """Nor those made later for a registration of before; a new registration's do."""
+    known = {"acme": erased("u1")}
+    recalled = RecallDeliveries(lambda tenant: known.get(tenant, {}), lambda: None)
+    old, new = ERASED_MS - 5, ERASED_MS + 5
+
+    def reason(accepted: int, registered: int, user: str = "u1") -> Reason | None:
+        return recalled(
+            delivery(user_id=user, accepted_at_ms=accepted, registered_at_ms=registered)
+        )
+
+    assert reason(old, old) is Reason.USER_ERASED
+    assert reason(new, old) is Reason.USER_ERASED
+    assert reason(old, new) is Reason.USER_ERASED
+    assert reason(new, new) is None
+    assert reason(old, old, "u2") is None
