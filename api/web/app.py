@@ -12,6 +12,7 @@ from api.web import audit_log, events, keys, messages, public, segment_uploads, 
 from api.web.access_log import AccessLog
 from api.web.door import Door
 from api.web.problems import MEDIA_TYPE, ProblemBody, handle_problems
+from api.web.shortcut import EventsShortcut
 from schemas import metrics
 
 ROUTERS: tuple[APIRouter, ...] = (
@@ -59,6 +60,7 @@ def create_app(door: Door) -> FastAPI:
     for router in ROUTERS:
         # Of the statuses that a route may answer beside its own; public ones need no credential.
         app.include_router(router, responses=_PROBLEMS)
+    app.add_middleware(EventsShortcut)
     app.add_middleware(Observed)
     return app
 

@@ -1,20 +1,23 @@
 """POST /v1/events: one event, or many, each answered by itself once Kafka has it."""
 
 from collections.abc import Iterator
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Any, NamedTuple
-from uuid import uuid4
 
 import msgspec
 from fastapi import APIRouter, Request
+from prometheus_client import Counter
 from starlette.responses import Response
 
+from api.web.audit import Deed, address_of
 from api.web.door import Door, door_of
 from api.web.guard import admit
+from api.web.ids import random_id
 from api.web.outbox import NotTakenError
 from api.web.permits import check_sendable
 from api.web.problems import ProblemError, document, faulty, not_found
-from api.web.routing import DoorRoute, deed_of, read_body
+from api.web.routing import DoorRoute, read_body
 from schemas import metrics
 from schemas.access import Principal, Scope
 from schemas.events import MAX_EVENT_BYTES, BadEventError, Event, decode_event
@@ -80,7 +83,7 @@ def completed(raw: bytes, sender: Sender, index: int | None) -> bytes:
         added["idempotency_key"] = key
     if head.id is None:
         added["id"] = (
-            _id_of(sender.tenant.name, key) if isinstance(key, str) and key else str(uuid4())
+            _id_of(sender.tenant.name, key) if isinstance(key, str) and key else random_id()
         )
     if not added:
         return raw
@@ -180,7 +183,7 @@ async def _one(door: Door, request: Request, sender: Sender, raw: bytes) -> Resp
     try:
         event, record = checked(raw, sender)
     except _RefusedError as refused:
-        metrics.API_EVENTS.labels(sender.tenant.name, "rejected").inc()
+        _counter(sender.tenant.name, "rejected").inc()
         raise refused.problem from None
     try:
         await door.outbox.put([record])
@@ -244,6 +247,11 @@ async def _some(door: Door, sender: Sender, items: list[bytes], start: int) -> l
     return results
 
 
+@lru_cache(maxsize=4_096)
+def _counter(tenant: str, result: str) -> Counter:
+    return metrics.API_EVENTS.labels(tenant, result)
+
+
 def _told(problem: ProblemError) -> dict[str, Any]:
     return document(problem.status, problem.code, problem.detail, problem.errors)
 
@@ -251,9 +259,9 @@ def _told(problem: ProblemError) -> dict[str, Any]:
 def _count(door: Door, request: Request, sender: Sender, *, taken: int, rejected: int) -> None:
     name = sender.tenant.name
     if taken:
-        metrics.API_EVENTS.labels(name, "taken").inc(taken)
+        _counter(name, "taken").inc(taken)
     if rejected:
-        metrics.API_EVENTS.labels(name, "rejected").inc(rejected)
-    deed = deed_of(request, "/v1/events", 202)
-    if deed is not None:
-        door.audit.count(deed, taken)
+        _counter(name, "rejected").inc(rejected)
+    address = address_of(request)
+    deed = Deed(sender.principal, "POST /v1/events", "", 202, address, "", "", "", "")
+    door.audit.count(deed, taken)

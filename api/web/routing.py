@@ -4,15 +4,16 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from hashlib import sha256
 from typing import Any
-from uuid import uuid4
 
 from fastapi import Request
 from fastapi.routing import APIRoute
 from pydantic_core import from_json, to_json
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from api.web.audit import Deed, address_of
 from api.web.door import door_of
+from api.web.ids import random_id
 from api.web.outbox import NotTakenError
 from api.web.problems import ProblemError
 from schemas import metrics
@@ -34,18 +35,22 @@ async def read_body(request: Request, max_bytes: int) -> bytes:
         raise _too_large(max_bytes)
     parts: list[bytes] = []
     left = max_bytes
-    stream = request.stream().__aiter__()
+    now_s = asyncio.get_running_loop().time
+    end_s = now_s() + BODY_TIMEOUT_S
     try:
-        async with asyncio.timeout(BODY_TIMEOUT_S):
+        async with asyncio.timeout(PART_TIMEOUT_S) as limit:
             while True:
-                async with asyncio.timeout(PART_TIMEOUT_S):
-                    part = await anext(stream, None)
-                if part is None:
-                    return parts[0] if len(parts) == 1 else b"".join(parts)
+                message = await request.receive()
+                if message["type"] == "http.disconnect":
+                    raise ClientDisconnect
+                part = message.get("body", b"")
                 left -= len(part)
                 if left < 0:
                     raise _too_large(max_bytes)
                 parts.append(part)
+                if not message.get("more_body", False):
+                    return part if len(parts) == 1 else b"".join(parts)
+                limit.reschedule(min(now_s() + PART_TIMEOUT_S, end_s))
     except TimeoutError:
         raise ProblemError(408, f"the body did not come within {PART_TIMEOUT_S:g} s") from None
 
@@ -169,7 +174,7 @@ def request_id(request: Request) -> str:
     if not hasattr(request.state, "request_id"):
         given = request.headers.get("x-request-id", "")[:64]
         request.state.request_id = given if given.isascii() and given.isprintable() else ""
-        request.state.request_id = request.state.request_id or uuid4().hex
+        request.state.request_id = request.state.request_id or random_id()
     found: str = request.state.request_id
     return found
 
