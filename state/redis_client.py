@@ -1,6 +1,7 @@
 """The one door to Redis: batches in one round trip, scripts by hash, failures as one type."""
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from functools import partial
 from hashlib import sha1
 from threading import Lock
 from typing import Any, TypeVar
@@ -128,6 +129,20 @@ class RedisClient:
         answers = self.run_many([("MGET", *(keys[i] for i in group)) for group in groups])
         return spread(groups, answers, len(keys))
 
+    def scan(self, match: str, *, step: int) -> Iterator[list[bytes]]:
+        """Walk over all keys of a pattern, on every primary; a key may come twice.
+
+        step: keys looked at in one round trip. O(keys of the server).
+        """
+        for node in self._patiently(lambda: self._guard("SCAN", self._primaries)):
+            cursor = 0
+            while True:
+                cursor, found = self._patiently(partial(self._scan, node, cursor, match, step))
+                if found:
+                    yield found
+                if not cursor:
+                    break
+
     def ping(self) -> None:
         """Raise StateUnavailableError unless Redis answers."""
         self.run("PING")
@@ -157,6 +172,18 @@ class RedisClient:
                 raise
 
         return self._patience.keep(STORE, attempt, passing=_may_pass)
+
+    def _primaries(self) -> list[Any]:
+        return list(self._redis().get_primaries()) if self.clustered else [None]
+
+    def _scan(self, node: Any, cursor: int, match: str, step: int) -> tuple[int, list[bytes]]:
+        where = {} if node is None else {"target_nodes": node}
+
+        def execute() -> tuple[int, list[bytes]]:
+            after, found = self._redis().scan(cursor, match=match, count=step, **where)
+            return int(after if node is None else after[node.name]), found
+
+        return self._guard("SCAN", execute)
 
     def _run(self, *command: Value) -> Any:
         return self._guard(str(command[0]), lambda: self._redis().execute_command(*command))
