@@ -101,6 +101,21 @@ class Composer:
         return client
 
     @cached_property
+    def redis_now(self) -> RedisClient:
+        """Give a client that waits for nothing, for what can do without Redis for a while."""
+        settings = self.settings.redis
+        client = RedisClient(
+            settings.url,
+            cluster=settings.cluster,
+            timeout_s=settings.timeout_s,
+            connect_timeout_s=settings.connect_timeout_s,
+            retries=0,
+            max_connections=2,
+        )
+        self._close.append(client.close)
+        return client
+
+    @cached_property
     def controls(self) -> Watched[Control]:
         """Give the view of what people have paused and cancelled."""
         definitions = RedisDefinitions(self.redis)

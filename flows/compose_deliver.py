@@ -1,15 +1,15 @@
 """Composes deliver, the flow to one provider."""
 
 import time
-from collections.abc import Mapping
 from typing import Any
 
 from flows import deliver
 from flows.clock import wall_ms
 from flows.compose import Composer, Process
-from flows.config import resolve_credentials
+from flows.config import SecretReader
 from flows.hooks import HookRunner
 from flows.kafka import KafkaSink
+from flows.live_credentials import LiveCredentials
 from flows.pruning_alarm import PruningAlarm
 from flows.sender import Sender
 from operators.deliveries import decode_deliveries
@@ -18,11 +18,13 @@ from operators.hygiene import Hygiene
 from operators.recall import RecallDeliveries
 from operators.settle import Settle
 from schemas import topics
-from schemas.apps import WebPushApp
 from schemas.pipeline import Platform
 from schemas.stream import Batch
-from schemas.tenant import Tenant
+from sinks.credentials import Credentials
 from sinks.port import Sink
+from sinks.sealing import KeyRing, read_master_keys
+from sinks.secret_stores import CachedStore, VaultStore
+from state.definitions import RedisDefinitions
 from state.ledger import RedisLedger
 from state.pruning import RedisPruning
 from state.rates import RedisRates
@@ -47,8 +49,9 @@ def make_deliver(composer: Composer, platform: Platform) -> Process:
         outcomes, others = settle(batch.items, batch.now_ms)
         return batch.main(encode([*outcomes, *others]))
 
+    live = make_credentials(composer, platform)
     sender = Sender(
-        make_sink(composer, platform),
+        make_sink(composer, platform, live.credentials),
         ledger=RedisLedger(composer.redis),
         rates=RedisRates(composer.redis),
         rated=composer.tenants,
@@ -74,16 +77,35 @@ def make_deliver(composer: Composer, platform: Platform) -> Process:
     )
     process = composer.process(name, deliver.build(parts), checkpoint)
     process.health_beats.append(lambda _count: hygiene.tick(wall_ms()))
-    process.start.append(sender.start)
-    process.close[:0] = [sender.stop, hooks.close]
+    process.start += [lambda: live.start(composer.redis.ping), sender.start]
+    process.close[:0] = [sender.stop, live.stop, hooks.close]
     return process
 
 
-def make_sink(composer: Composer, platform: Platform) -> Sink:
+def make_credentials(composer: Composer, platform: Platform) -> LiveCredentials:
+    """Make what keeps a platform's credentials; it reads nothing before its start()."""
+    settings = composer.settings
+    vault = VaultStore(settings.vault) if settings.vault is not None else None
+    keys = read_master_keys(settings.security)
+    return LiveCredentials(
+        composer.tenants,
+        platform,
+        reader=SecretReader(
+            external=CachedStore(vault, fresh_s=settings.vault.fresh_s)
+            if vault is not None and settings.vault is not None
+            else None
+        ),
+        definitions=RedisDefinitions(composer.redis_now),
+        ring=KeyRing(keys) if keys else None,
+        fcm_url=settings.providers.fcm_url,
+    )
+
+
+def make_sink(composer: Composer, platform: Platform, credentials: Credentials) -> Sink:
     """Make a platform's sink; it connects in open()."""
     settings = composer.settings.providers
     common: dict[str, Any] = {
-        "credentials": resolve_credentials(composer.tenants),
+        "credentials": credentials,
         # Provider tokens are checked against the providers' clocks: wall time, never a warped one.
         "now": time.time,
         "ca_pem": settings.ca_file.read_bytes() if settings.ca_file is not None else None,
@@ -104,16 +126,4 @@ def make_sink(composer: Composer, platform: Platform) -> Sink:
         return FcmSink(**common, base_url=settings.fcm_url)
     from sinks.webpush import WebPushSink  # noqa: PLC0415 - as above
 
-    return WebPushSink(**common, allowed_hosts=allowed_hosts(composer.tenants))
-
-
-def allowed_hosts(tenants: Mapping[str, Tenant]) -> list[str] | None:
-    """Give the push services that tenants named, None for the vendors' own."""
-    named = {
-        host
-        for tenant in tenants.values()
-        for app in tenant.apps.values()
-        if isinstance(app, WebPushApp)
-        for host in app.allowed_hosts or ()
-    }
-    return sorted(named) or None
+    return WebPushSink(**common)

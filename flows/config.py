@@ -1,30 +1,24 @@
 """Tenants from their YAML files, and their apps' secrets from where these point to."""
 
-import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePrivateKey
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from flows.yaml_files import BadYamlError, read_yaml
+from schemas.apps import secret_field, secret_of
 from schemas.decode import details_of, remedy
 from schemas.pipeline import Platform
-from schemas.tenant import ApnsApp, App, FcmApp, SecretRef, Tenant, WebPushApp
+from schemas.settings import variable
+from schemas.tenant import App, SecretRef, Tenant
 from schemas.tenant_access import TenantAccess
-from sinks.credentials import (
-    ApnsCredential,
-    Credential,
-    Credentials,
-    FcmCredential,
-    WebPushCredential,
-)
+from sinks.credential_check import BadSecretError, credential_of
+from sinks.credentials import Credential, Credentials
+from sinks.secret_stores import EnvStore, FileStore, SecretStore
 
-MAX_SECRET_BYTES = 65_536
 MAX_TENANTS = 1_000
 
 
@@ -131,7 +125,7 @@ def _problem(path: Path, document: Any, detail: ErrorDetails) -> Problem:
 
 def _anchored(app: App, directory: Path) -> App:
     """Give the app with its secret's file as a full path."""
-    name = _secret_field(app)
+    name = secret_field(app)
     ref: SecretRef = getattr(app, name)
     if ref.file is None:
         return app
@@ -151,102 +145,59 @@ def _anchored_access(access: TenantAccess, directory: Path) -> TenantAccess:
     return access.model_copy(update={"issuers": tuple(issuers)})
 
 
-def _secret_field(app: App) -> str:
-    return "service_account" if isinstance(app, FcmApp) else "private_key"
+class SecretReader:
+    """Reads secrets from where a tenant's file says they are; sealed ones are not read here.
+
+    environ: the process's own by default. external: None when none is set up.
+    """
+
+    def __init__(
+        self, *, environ: Mapping[str, str] | None = None, external: SecretStore | None = None
+    ) -> None:
+        self._env = EnvStore(os.environ if environ is None else environ)
+        self._file = FileStore()
+        self._external = external
+
+    def read(self, ref: SecretRef) -> str | None:
+        """Give a secret, None for a sealed one. Raises BadSecretError."""
+        if ref.file is not None:
+            return self._file.read(ref.file)
+        if ref.env is not None:
+            return self._env.read(ref.env)
+        if ref.external is None:
+            return None
+        if self._external is None:
+            raise BadSecretError(f"no secret store is set up, set {variable('vault', 'address')}")
+        return self._external.read(ref.external)
 
 
 def resolve_credentials(
-    tenants: Mapping[str, Tenant], *, environ: Mapping[str, str] | None = None
+    tenants: Mapping[str, Tenant],
+    *,
+    environ: Mapping[str, str] | None = None,
+    reader: SecretReader | None = None,
+    platform: Platform | None = None,
 ) -> Credentials:
-    """Read all apps' secrets and check that they are keys of the right kind.
+    """Read the apps' secrets and check that they are keys of the right kind; all but sealed ones.
 
-    environ: the process's own by default. Raises ConfigError with every fault; no secret is in it.
+    platform: of its apps only. Raises ConfigError with every fault; no secret is in it.
     """
-    known = os.environ if environ is None else environ
+    reader = reader or SecretReader(environ=environ)
     files = tenants.files if isinstance(tenants, Tenants) else {}
     found: dict[tuple[str, str], Credential] = {}
     problems: list[Problem] = []
     for name, tenant in tenants.items():
         for app_name, app in tenant.apps.items():
-            field = _secret_field(app)
-            ref: SecretRef = getattr(app, field)
-            kind = "file" if ref.file is not None else "env"
+            if platform is not None and app.platform != platform:
+                continue
+            ref = secret_of(app)
             try:
-                text = _read(ref, known)
-                found[name, app_name] = _MAKERS[app.platform](app, text)
-            except _BadSecretError as error:
-                place = f"apps.{app_name}.{field}.{kind}"
+                text = reader.read(ref)
+                if text is not None:
+                    found[name, app_name] = credential_of(app, text)
+            except BadSecretError as error:
+                place = f"apps.{app_name}.{secret_field(app)}.{ref.source}"
                 problems.append(Problem(str(files.get(name, f"tenant {name}")), place, str(error)))
     if problems:
         raise ConfigError(problems)
     return Credentials(found)
-
-
-class _BadSecretError(ValueError):
-    """A secret is missing or of the wrong kind; the message says what to do."""
-
-
-def _read(ref: SecretRef, environ: Mapping[str, str]) -> str:
-    if ref.env is not None:
-        text = environ.get(ref.env, "")
-        if not text:
-            raise _BadSecretError(f"the environment variable {ref.env} is not set, set it")
-        # Many tools cannot put a line break into a variable and write \n instead.
-        return text if "\n" in text else text.replace("\\n", "\n")
-    path = Path(ref.file or "")
-    try:
-        with path.open("rb") as file:
-            raw = file.read(MAX_SECRET_BYTES + 1)
-        text = raw.decode()
-    except OSError as error:
-        raise _BadSecretError(f"cannot read {path}: {error.strerror}; put the key there") from None
-    except UnicodeDecodeError:
-        raise _BadSecretError(f"{path} is no text file, put the key there") from None
-    if len(raw) > MAX_SECRET_BYTES:
-        raise _BadSecretError(f"{path} has more than {MAX_SECRET_BYTES} bytes, it is no key")
-    return text
-
-
-def _p256(text: str, what: str) -> str:
-    """Give the PEM text back when it is a P-256 private key."""
-    try:
-        key = load_pem_private_key(text.encode(), password=None)
-    except (ValueError, TypeError):
-        raise _BadSecretError(f"is no private key in PEM form, use {what}") from None
-    if not isinstance(key, EllipticCurvePrivateKey) or not isinstance(key.curve, SECP256R1):
-        raise _BadSecretError(f"is not a P-256 key, use {what}")
-    return text
-
-
-def _apns(app: ApnsApp, text: str) -> ApnsCredential:
-    return ApnsCredential(
-        team_id=app.team_id,
-        key_id=app.key_id,
-        private_key_pem=_p256(text, "the .p8 file from Apple's developer site"),
-        topic=app.topic,
-    )
-
-
-def _webpush(app: WebPushApp, text: str) -> WebPushCredential:
-    return WebPushCredential(
-        private_key_pem=_p256(text, "the VAPID key that the web app subscribed with"),
-        subject=app.subject,
-    )
-
-
-def _fcm(app: FcmApp, text: str) -> FcmCredential:
-    try:
-        account = json.loads(text)
-    except ValueError:
-        account = None
-    needed = ("client_email", "private_key", "token_uri")
-    if not isinstance(account, dict) or not all(account.get(name) for name in needed):
-        raise _BadSecretError("is no service account key, use the JSON file from Google Cloud")
-    return FcmCredential(project_id=app.project_id, service_account=account)
-
-
-_MAKERS: dict[str, Callable[[Any, str], Credential]] = {
-    "apns": _apns,
-    "fcm": _fcm,
-    "webpush": _webpush,
-}

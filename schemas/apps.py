@@ -12,26 +12,46 @@ from schemas.fields import (
     NAME_PATTERN,
     PROJECT_PATTERN,
     VARIABLE_PATTERN,
+    VAULT_PATTERN,
 )
+
+Source = Literal["file", "env", "sealed", "external"]
+"""Where a secret may be."""
 
 
 class SecretRef(Wire):
-    """Where a secret is: in a file (relative to this YAML file) or an environment variable."""
+    """Where a secret is: exactly one of these.
+
+    file: relative to this YAML file. env: an environment variable. sealed: put through the API
+    (PUT /v1/credentials/{app}), stored encrypted. external: `path#field` in HashiCorp Vault.
+    """
 
     file: Annotated[str, Field(min_length=1, max_length=1_024)] | None = None
     env: Annotated[str, Field(max_length=200, pattern=VARIABLE_PATTERN)] | None = None
+    sealed: Literal[True] | None = None
+    external: Annotated[str, Field(max_length=500, pattern=VAULT_PATTERN)] | None = None
 
     @model_validator(mode="after")
-    def _one_of_both(self) -> Self:
-        if (self.file is None) == (self.env is None):
-            raise ValueError("give exactly one of file and env")
+    def _one_of_them(self) -> Self:
+        if sum(one is not None for one in (self.file, self.env, self.sealed, self.external)) != 1:
+            raise ValueError("give exactly one of file, env, sealed and external")
         return self
+
+    @property
+    def source(self) -> Source:
+        """Name the one that is given."""
+        if self.file is not None:
+            return "file"
+        if self.env is not None:
+            return "env"
+        return "external" if self.external is not None else "sealed"
 
 
 def _not_inline(value: object) -> object:
     if not isinstance(value, (dict, SecretRef)):
         raise ValueError(  # noqa: TRY004 - pydantic reports ValueError only
-            "write {file: path} or {env: NAME}: secrets do not stand in this file"
+            "write {file: path}, {env: NAME}, {sealed: true} or {external: path#field}:"
+            " secrets do not stand in this file"
         )
     return value
 
@@ -81,3 +101,13 @@ class WebPushApp(Wire):
 
 
 App = Annotated[ApnsApp | FcmApp | WebPushApp, Field(discriminator="platform")]
+
+
+def secret_field(app: App) -> str:
+    """Name the field that holds the app's secret."""
+    return "service_account" if isinstance(app, FcmApp) else "private_key"
+
+
+def secret_of(app: App) -> SecretRef:
+    """Give where the app's secret is."""
+    return app.service_account if isinstance(app, FcmApp) else app.private_key

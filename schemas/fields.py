@@ -37,9 +37,12 @@ PROJECT_PATTERN = r"^[a-z0-9][a-z0-9.:-]{3,62}$"
 CONTACT_PATTERN = r"^(mailto:[^\s@]+@[^\s@]+|https://\S+)$"
 HOST_PATTERN = r"^((\*\.)?[a-z0-9]([a-z0-9.-]*[a-z0-9])?|\[[0-9a-f:]{2,39}\])(:[1-9][0-9]{0,4})?$"
 VARIABLE_PATTERN = r"^[A-Za-z_][A-Za-z0-9_]*$"
+VAULT_PATTERN = r"^[A-Za-z0-9_-][A-Za-z0-9_./-]*#[A-Za-z0-9_.-]+$"
 EXPRESSION_PATTERN = r"^\s*\{\{.*\}\}\s*$"
 OVERSIZE_PATTERN = r"^(reject|truncate: ?(title|body|subtitle|data\.\S{1,128}))$"
 REDIS_URL_PATTERN = r"^(rediss?|unix)://.+"
+ORIGIN_PATTERN = r"^https?://[A-Za-z0-9.-]+(:\d{1,5})?$"
+"""A page's origin. Source: RFC 6454 §6.2."""
 LOG_LEVEL_PATTERN = r"^(debug|info|warning|error)$"
 
 HINTS = {
@@ -56,9 +59,11 @@ HINTS = {
     CONTACT_PATTERN: "use a contact as 'mailto:ops@example.com' or an https:// URL",
     HOST_PATTERN: "use a host name, or '*.example.com' for all under it, with ':port' unless 443",
     VARIABLE_PATTERN: "use letters, digits and '_', not starting with a digit",
+    VAULT_PATTERN: "use path#field, such as 'clarion/acme/ios#private_key'",
     EXPRESSION_PATTERN: "use a number, or a Jinja expression such as '{{ user.unread }}'",
     OVERSIZE_PATTERN: "use 'reject' or 'truncate: body' (or title, subtitle, data.<key>)",
     REDIS_URL_PATTERN: "use a redis://, rediss:// or unix:// URL",
+    ORIGIN_PATTERN: "use http:// or https://, a host and maybe a port, without a path",
     LOG_LEVEL_PATTERN: "use debug, info, warning or error",
 }
 """Pattern -> what to write instead; schemas.decode puts these into error messages."""

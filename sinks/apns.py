@@ -15,6 +15,7 @@ from sinks.apns_reasons import verdict
 from sinks.apns_token import ProviderToken
 from sinks.credentials import ApnsCredential, Credentials, UnknownAppError
 from sinks.http import HttpAnswer, HttpPool, LostError, NotSentError
+from sinks.http_retired import RetiredPools
 
 PRODUCTION_URL = "https://api.push.apple.com"
 SANDBOX_URL = "https://api.sandbox.push.apple.com"
@@ -48,6 +49,7 @@ class _App:
     """A tenant's app: its key, its topic, and the headers that its messages share."""
 
     def __init__(self, credential: ApnsCredential, key: _Key) -> None:
+        self.credential = credential
         self.key = key
         self._topic = credential.topic
         self._headers: dict[tuple[str, int | None, Priority], Mapping[str, str]] = {}
@@ -110,6 +112,7 @@ class ApnsSink:
         self._open = False
         self._apps: dict[tuple[str, str], _App] = {}
         self._keys: dict[tuple[str, str, str], _Key] = {}
+        self._retired = RetiredPools(longest_s=2 * request_timeout_s)
 
     async def open(self) -> None:
         """Make ready. Each key's connections are made by its first deliveries."""
@@ -122,6 +125,7 @@ class ApnsSink:
         self._apps = {}
         for key in keys.values():
             await key.pool.close()
+        await self._retired.close()
 
     async def send(self, delivery: Delivery) -> Answer:
         """Send one delivery and classify the answer. Never raises for what APNs does."""
@@ -155,7 +159,10 @@ class ApnsSink:
         if isinstance(payload, Unsendable):
             return _rejected(payload.reason, payload.detail)
         try:
-            app = self._apps.get((delivery.tenant, delivery.app)) or await self._add_app(delivery)
+            credential = self._credentials.get(delivery.tenant, delivery.app, ApnsCredential)
+            app = self._apps.get((delivery.tenant, delivery.app))
+            if app is None or app.credential is not credential:
+                app = await self._add_app(delivery, credential)
             authorization = app.key.token.current()
         except UnknownAppError as error:
             return _rejected(Reason.UNKNOWN_APP, str(error))
@@ -171,8 +178,7 @@ class ApnsSink:
         path = token if token.isalnum() and token.isascii() else quote(token, safe="")
         return _Request(app.key, url + path, headers, payload.body)
 
-    async def _add_app(self, delivery: Delivery) -> _App:
-        credential = self._credentials.get(delivery.tenant, delivery.app, ApnsCredential)
+    async def _add_app(self, delivery: Delivery, credential: ApnsCredential) -> _App:
         # The secret is part of the identity: a wrong key under a right name shares nothing.
         identity = (credential.team_id, credential.key_id, credential.private_key_pem)
         key = self._keys.get(identity)
@@ -182,7 +188,14 @@ class ApnsSink:
             if self._open:  # a closed sink's pool stays closed and answers NOT_CONNECTED
                 await pool.open()
         app = self._apps[delivery.tenant, delivery.app] = _App(credential, key)
+        self._retire_unused()
         return app
+
+    def _retire_unused(self) -> None:
+        """Close the connections of keys that no app has any more, once their requests are done."""
+        used = {id(app.key) for app in self._apps.values()}
+        for identity in [one for one, key in self._keys.items() if id(key) not in used]:
+            self._retired.retire(self._keys.pop(identity).pool)
 
 
 def _classify(answer: HttpAnswer, delivery: Delivery, request: _Request) -> Answer:

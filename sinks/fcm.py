@@ -24,6 +24,7 @@ REQUEST_TIMEOUT_S: Final = 10.0
 
 
 class _Project(NamedTuple):
+    credential: FcmCredential
     url: str
     access: AccessToken
 
@@ -75,12 +76,13 @@ class FcmSink:
 
     async def send(self, delivery: Delivery) -> Answer:
         """Send one message and classify FCM's answer. Never raises for what FCM does."""
+        try:
+            credential = self._credentials.get(delivery.tenant, delivery.app, FcmCredential)
+        except UnknownAppError as error:
+            return _answer(Status.REJECTED, Reason.UNKNOWN_APP, error)
         project = self._projects.get((delivery.tenant, delivery.app))
-        if project is None:
-            try:
-                project = self._enter(delivery.tenant, delivery.app)
-            except UnknownAppError as error:
-                return _answer(Status.REJECTED, Reason.UNKNOWN_APP, error)
+        if project is None or project.credential is not credential:
+            project = self._enter(delivery.tenant, delivery.app, credential)
         now = self._now()
         body = self._messages.build(delivery, now_ms=int(now * 1000))
         if isinstance(body, Answer):
@@ -116,9 +118,8 @@ class FcmSink:
             )
         return answer
 
-    def _enter(self, tenant: str, app: str) -> _Project:
+    def _enter(self, tenant: str, app: str, credential: FcmCredential) -> _Project:
         """Prepare an app's project; apps with one service account share its access token."""
-        credential = self._credentials.get(tenant, app, FcmCredential)
         account = credential.service_account
         key = tuple(str(account.get(n)) for n in ("client_email", "private_key", "token_uri"))
         access = self._tokens.get(key)
@@ -126,8 +127,11 @@ class FcmSink:
             access = AccessToken(account, now=self._now, ca_pem=self._ca_pem)
             self._tokens[key] = access
         name = quote(credential.project_id, safe="")
-        project = _Project(f"{self._base_url}/v1/projects/{name}/messages:send", access)
-        self._projects[tenant, app] = project
+        url = f"{self._base_url}/v1/projects/{name}/messages:send"
+        project = self._projects[tenant, app] = _Project(credential, url, access)
+        # Who still waits for a token of an account that no app has any more gets it, or the error.
+        used = {id(one.access) for one in self._projects.values()}
+        self._tokens = {key: one for key, one in self._tokens.items() if id(one) in used}
         return project
 
 

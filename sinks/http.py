@@ -41,6 +41,10 @@ class NotSentError(Exception):
     """The request never left, or the provider says it never looked at it: safe to send again."""
 
 
+class NoConnectionError(NotSentError):
+    """No connection could be made."""
+
+
 class LostError(Exception):
     """The request may have left and no answer came: its fate is unknown. timeout: by the clock."""
 
@@ -60,7 +64,8 @@ class HttpPool:
     connection full first waits up to request_timeout_s for a place. ca_pem: one more trusted
     authority. http2: by ALPN on https; prior_knowledge: HTTP/2 without asking, also on http.
     success_body: False leaves the body of a 2xx answer unread, where status and headers say all.
-    No redirects, cookies, decompression or proxies from the environment.
+    pins: a host and the IP addresses that stand for it, in turn for each connection: its name is
+    not looked up. No redirects, cookies, decompression or proxies from the environment.
     """
 
     def __init__(
@@ -74,6 +79,7 @@ class HttpPool:
         prior_knowledge: bool = False,
         max_in_flight_per_connection: int = 500,
         success_body: bool = True,
+        pins: tuple[str, Sequence[str]] = ("", ()),
     ) -> None:
         if connections < 1 or max_in_flight_per_connection < 1:
             raise ValueError("a pool needs at least one connection and one request on it")
@@ -85,13 +91,14 @@ class HttpPool:
         self._prior_knowledge = prior_knowledge
         self._max_in_flight = max_in_flight_per_connection
         self._success_body = success_body
+        self._pins = pins
         self._clients: list[Client] = []
         self._hosts: dict[str, Host] = {}
 
     async def open(self) -> None:
         """Build the clients. Connects to nothing; the first requests do."""
         if not self._clients:
-            self._clients = [self._build_client() for _ in range(self._connections)]
+            self._clients = [self._build_client(number) for number in range(self._connections)]
 
     async def close(self) -> None:
         """Close all connections; what is under way ends with LostError or NotSentError.
@@ -178,7 +185,7 @@ class HttpPool:
                 return
         raise NotSentError(f"requests to {MAX_HOSTS} hosts are under way")
 
-    def _build_client(self) -> Client:
+    def _build_client(self, number: int) -> Client:
         builder = (
             ClientBuilder()
             .timeout(timedelta(seconds=self._request_timeout_s))
@@ -200,6 +207,10 @@ class HttpPool:
             builder = builder.http2_prior_knowledge()
         else:
             builder = builder.http2(enable=self._http2)
+        host, addresses = self._pins
+        if addresses:
+            # Port 0: that of the URL holds. Source: reqwest's ClientBuilder::resolve.
+            builder = builder.resolve(host, addresses[number % len(addresses)], 0)
         if self._ca_pem is not None:
             builder = builder.add_root_certificate_pem(self._ca_pem)
         return builder.build()
@@ -214,9 +225,8 @@ def _translate(error: RequestError) -> NotSentError | LostError:
     """
     causes = [cause["message"] for cause in error.details.get("causes") or ()]
     text = ": ".join(causes[1:]) or error.message  # the first cause repeats the URL
-    not_sent = "client error (Connect)" in causes or any(
-        "refused stream before processing" in cause for cause in causes
-    )
-    if not_sent:
+    if "client error (Connect)" in causes:
+        return NoConnectionError(text)
+    if any("refused stream before processing" in cause for cause in causes):
         return NotSentError(text)
     return LostError(text, timeout=isinstance(error, RequestTimeoutError))

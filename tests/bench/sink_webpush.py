@@ -73,11 +73,10 @@ async def sink_rate(seconds: float, url: str, pusher_class: Any) -> tuple[float,
 
     The latter bounds the rate of one process on a core that nobody else uses.
     """
-    credential = WebPushCredential(_pem(), SUBJECT)
+    credential = WebPushCredential(_pem(), SUBJECT, ("127.0.0.1",))
     sink = WebPushSink(
         credentials=Credentials({("acme", "web"): credential}),
         now=time.time,
-        allowed_hosts=["127.0.0.1"],
         prior_knowledge=True,
         pusher_class=pusher_class,
     )

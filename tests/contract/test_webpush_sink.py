@@ -38,13 +38,15 @@ def pem(key: ec.EllipticCurvePrivateKey) -> str:
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
 
 
+HERE = ("127.0.0.1",)
 CREDENTIALS = Credentials(
     {
-        ("acme", "web"): WebPushCredential(pem(KEY), "mailto:push@example.com"),
+        ("acme", "web"): WebPushCredential(pem(KEY), "mailto:push@example.com", HERE),
+        ("acme", "vendors"): WebPushCredential(pem(KEY), "mailto:push@example.com"),
         ("acme", "other"): WebPushCredential(
-            pem(ec.generate_private_key(ec.SECP256R1())), "mailto:push@example.com"
+            pem(ec.generate_private_key(ec.SECP256R1())), "mailto:push@example.com", HERE
         ),
-        ("acme", "broken"): WebPushCredential("no key", "mailto:push@example.com"),
+        ("acme", "broken"): WebPushCredential("no key", "mailto:push@example.com", HERE),
     }
 )
 
@@ -59,7 +61,6 @@ class Stage:
 
     async def sink(self, **options: Any) -> Sink:
         defaults: dict[str, Any] = {
-            "allowed_hosts": ["127.0.0.1"],
             "prior_knowledge": True,
             "request_timeout_s": 5.0,
         }
@@ -279,9 +280,11 @@ async def test_what_cannot_work_makes_no_request(
 
 async def test_only_https_to_the_vendors_by_default(stage: Stage) -> None:
     """Without options no endpoint can point the sink at another server."""
-    sink = await stage.sink(allowed_hosts=None, prior_knowledge=False)
-    plain = await sink.send(stage.delivery())
+    sink = await stage.sink(prior_knowledge=False)
+    plain = await sink.send(stage.delivery(app="vendors"))
     assert (plain.status, plain.provider_reason) == (Status.FAILED, "the endpoint is not https")
-    strange = await sink.send(stage.delivery(token="https://fcm.googleapis.com.example.com/x"))
+    strange = await sink.send(
+        stage.delivery(app="vendors", token="https://fcm.googleapis.com.example.com/x")
+    )
     assert (strange.status, strange.reason) == (Status.REJECTED, Reason.BAD_CONFIG)
     assert stage.simulator.requests == 0

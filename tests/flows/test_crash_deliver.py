@@ -97,7 +97,7 @@ def sink(monkeypatch: pytest.MonkeyPatch) -> CountingSink:
             "odd": Answer(Status.REJECTED, Reason.UNLISTED, 418, "Teapot"),
         }
     )
-    monkeypatch.setattr(compose_deliver, "make_sink", lambda _composer, _platform: made)
+    monkeypatch.setattr(compose_deliver, "make_sink", lambda *_given: made)
     return made
 
 

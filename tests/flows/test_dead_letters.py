@@ -48,7 +48,7 @@ class OneAnswerSink:
 def sink(monkeypatch: pytest.MonkeyPatch) -> OneAnswerSink:
     """Give the sink that deliver will use."""
     made = OneAnswerSink()
-    monkeypatch.setattr(compose_deliver, "make_sink", lambda _composer, _platform: made)
+    monkeypatch.setattr(compose_deliver, "make_sink", lambda *_given: made)
     return made
 
 

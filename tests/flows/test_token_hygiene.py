@@ -55,7 +55,7 @@ def apns(no_clickhouse: None, monkeypatch: pytest.MonkeyPatch) -> Apns:
     """Give what stands for Apple."""
     del no_clickhouse
     made = Apns()
-    monkeypatch.setattr(compose_deliver, "make_sink", lambda _composer, _platform: made)
+    monkeypatch.setattr(compose_deliver, "make_sink", lambda *_given: made)
     return made
 
 

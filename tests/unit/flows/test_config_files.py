@@ -19,7 +19,13 @@ def pem(key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey) -> str:
 
 
 P256 = pem(ec.generate_private_key(ec.SECP256R1()))
-ACCOUNT = json.dumps({"client_email": "a@b", "private_key": "k", "token_uri": "https://t"})
+ACCOUNT = json.dumps(
+    {
+        "client_email": "a@b",
+        "private_key": pem(rsa.generate_private_key(65_537, 2_048)),
+        "token_uri": "https://t",
+    }
+)
 SECRETS = {"DEMO_APNS_KEY": P256, "DEMO_VAPID_KEY": P256, "DEMO_FCM_SERVICE_ACCOUNT": ACCOUNT}
 
 
@@ -60,7 +66,7 @@ def test_demo_tenant_is_good() -> None:
         (
             "apps: {ios: {platform: apns, private_key: {}}}",
             "apps.ios.private_key",
-            "give exactly one of file and env",
+            "give exactly one of file, env, sealed and external",
         ),
         ("apps: {ios: {platform: apns, team_id: x}}", "apps.ios.team_id", "use the 10 capital"),
         ("apps: {web: {platform: wep}}", "apps.web", "platform must be apns, fcm or webpush"),
