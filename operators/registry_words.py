@@ -1,20 +1,23 @@
 """What the registry keeps, as it was said: the way back from operators/registration."""
 
 from datetime import datetime, timedelta
+from typing import get_args
 
 from schemas.fields import EPOCH
 from schemas.pipeline import Platform
 from schemas.registry import (
-    WEEKDAYS,
     Choice,
     DeviceBody,
     PreferencesBody,
     ProfileBody,
     QuietHours,
+    Weekday,
 )
 from state.profiles import Choice as KeptChoice
 from state.profiles import Device, Profile
 from state.profiles import QuietHours as KeptHours
+
+_DAYS: tuple[Weekday, ...] = get_args(Weekday)
 
 
 def moment_of(at_ms: int) -> datetime | None:
@@ -35,7 +38,7 @@ def device_words(device: Device) -> DeviceBody:
         token=device.token,
         p256dh=device.p256dh or None,
         auth=device.auth or None,
-        environment=device.environment,
+        environment="sandbox" if device.environment == "sandbox" else "production",
         locale=device.locale or None,
         app_version=device.app_version,
         os_version=device.os_version,
@@ -91,5 +94,5 @@ def _window(kept: KeptHours) -> QuietHours:
         start=clock_of(kept.start_min),
         end=clock_of(kept.end_min),
         time_zone=kept.time_zone or None,
-        days=tuple(day for bit, day in enumerate(WEEKDAYS) if kept.days >> bit & 1),
+        days=tuple(day for bit, day in enumerate(_DAYS) if kept.days >> bit & 1),
     )

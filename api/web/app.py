@@ -8,7 +8,20 @@ from typing import Any
 from fastapi import APIRouter, FastAPI
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.web import audit_log, events, keys, messages, public, segment_uploads, segments
+from api.web import (
+    audit_log,
+    devices,
+    events,
+    keys,
+    messages,
+    preferences,
+    public,
+    segment_uploads,
+    segments,
+    templates,
+    users,
+    vapid,
+)
 from api.web.access_log import AccessLog
 from api.web.door import Door
 from api.web.problems import MEDIA_TYPE, ProblemBody, handle_problems
@@ -17,12 +30,17 @@ from schemas import metrics
 
 ROUTERS: tuple[APIRouter, ...] = (
     audit_log.router,
+    devices.router,
     events.router,
     keys.router,
     messages.router,
+    preferences.router,
     public.router,
     segments.router,
     segment_uploads.router,
+    templates.router,
+    users.router,
+    vapid.router,
 )
 _PROBLEMS: dict[int | str, dict[str, Any]] = {
     status: {"model": ProblemBody, "content": {MEDIA_TYPE: {}}, "description": what}
