@@ -12,11 +12,17 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_core import ErrorDetails
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 from pydantic_settings.exceptions import SettingsError as UnreadableError
 
 from schemas.decode import details_of, remedy
-from schemas.fields import LOG_LEVEL_PATTERN, REDIS_URL_PATTERN
+from schemas.fields import LOG_LEVEL_PATTERN, ORIGIN_PATTERN, REDIS_URL_PATTERN
 from schemas.pipeline import FAST, Priority
 from schemas.security import SecuritySettings, VaultSettings
 from schemas.setting_fields import Group as _Group
@@ -27,6 +33,8 @@ from schemas.setting_fields import TimeoutS as _TimeoutS
 from schemas.setting_fields import split_by_commas
 
 PREFIX = "CLARION_"
+CLIENT_VARIABLE = "CLARION_API"
+"""Where clients find the API; no setting, though it looks like the group of that name."""
 
 
 class BadSettingsError(ValueError):
@@ -164,6 +172,21 @@ class ObservabilitySettings(_Group):
     json_logs: Annotated[bool, Field(description="one JSON object a line; else for people")] = True
 
 
+class ApiSettings(_Group):
+    """The HTTP API."""
+
+    cors_origins: Annotated[
+        tuple[Annotated[str, Field(max_length=300, pattern=ORIGIN_PATTERN)], ...],
+        NoDecode,
+        BeforeValidator(split_by_commas),
+        Field(
+            max_length=100,
+            description="whose pages may call it from a browser, by commas, such as"
+            " https://shop.example.com",
+        ),
+    ] = ()
+
+
 class ClockSettings(_Group):
     """A warped clock for the sandbox: a day in minutes. Unset, the clock is the machine's.
 
@@ -195,10 +218,30 @@ class Settings(BaseSettings):
     observability: ObservabilitySettings = Field(default_factory=ObservabilitySettings)
     security: SecuritySettings = Field(default_factory=SecuritySettings)
     vault: VaultSettings | None = None
+    api: ApiSettings = Field(default_factory=ApiSettings)
     clock: ClockSettings | None = None
     tenants_dir: Annotated[Path, Field(description="one YAML file for each tenant")] = Path(
         "deploy/tenants"
     )
+
+    @classmethod
+    def settings_customise_sources(  # noqa: D102 - pydantic's own hook
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        del settings_cls, dotenv_settings, file_secret_settings
+        if isinstance(env_settings, EnvSettingsSource):
+            # CLARION_API is the API's address for clients, and no group as JSON.
+            env_settings.env_vars = {
+                name: value
+                for name, value in env_settings.env_vars.items()
+                if name.upper() != CLIENT_VARIABLE
+            }
+        return init_settings, env_settings
 
 
 def load_settings(**given: Any) -> Settings:
@@ -232,6 +275,7 @@ def _misspelt(detail: ErrorDetails) -> bool:
 def _not_json(environ: Mapping[str, str]) -> Iterable[str]:
     """Find variables for whole groups and mappings that hold no JSON object."""
     objects = {variable(name) for name in Settings.model_fields} | {variable("kafka", "options")}
+    objects.discard(CLIENT_VARIABLE)
     for name, text in environ.items():
         if name.upper() in objects:
             try:
