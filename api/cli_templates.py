@@ -38,7 +38,7 @@ def put(
 
     template = read_template(file)
     with opened(tenant, see=LIST) as stores:
-        version = Shelf(stores).put(name, template)
+        version = Shelf(stores).put(name, template).number
     _print(f"{name} version {version}: draft; clarion templates publish {name} --tenant {tenant}")
 
 
@@ -56,7 +56,7 @@ def publish(
 
     with opened(tenant, see=LIST) as stores:
         try:
-            number, warnings = Shelf(stores).publish(name, version)
+            number, _, warnings = Shelf(stores).publish(name, version)
         except LintError as error:
             raise unpublishable(error) from error
     if json:
@@ -80,7 +80,7 @@ def rollback(
     from api.template_shelf import Shelf  # noqa: PLC0415 - as above
 
     with opened(tenant, see=LIST) as stores:
-        number = Shelf(stores).rollback(name, to)
+        number = Shelf(stores).rollback(name, to).number
     _print(f"{name} version {number}: published")
 
 

@@ -1,7 +1,7 @@
 """A tenant's templates, to look at and to change: what CLI and HTTP share."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -33,6 +33,14 @@ class Kept(NamedTuple):
 
     version: int
     book: TemplateBook
+
+
+class Changed(NamedTuple):
+    """What a change came to. number: of the version it is about; version: of the definition now."""
+
+    number: int
+    version: int
+    warnings: Sequence[Finding] = ()
 
 
 class Shelf:
@@ -72,20 +80,17 @@ class Shelf:
             raise self._missing(name, version)
         return found, "in the tenant's file"
 
-    def put(self, name: str, template: Template, *, over: int | None = None) -> int:
-        """Put a draft; give its number."""
+    def put(self, name: str, template: Template, *, over: int | None = None) -> Changed:
+        """Put a draft."""
         checked_name(name)
         kept = self._kept_at(name, over)
         in_file = max((one.version for one in self.tenant.templates.get(name, ())), default=0)
         book = None if kept is None else kept.book
         new = _done(lambda: with_draft(book, template, _now(), above=in_file))
-        self._write(name, new, kept)
-        return new.editions[-1].template.version
+        return Changed(new.editions[-1].template.version, self._write(name, new, kept))
 
-    def publish(
-        self, name: str, version: int | None, *, over: int | None = None
-    ) -> tuple[int, list[Finding]]:
-        """Lint a version and put it to use; give its number and the warnings. Raises LintError."""
+    def publish(self, name: str, version: int | None, *, over: int | None = None) -> Changed:
+        """Lint a version and put it to use. Raises LintError."""
         kept = self._own(name, over)
         self._has(name, kept, version)
         new = _done(lambda: with_published(kept.book, version, _now()))
@@ -94,16 +99,14 @@ class Shelf:
         findings = [] if edition is None else self.lint(edition.template)
         if errors := [one for one in findings if one.severity == "error"]:
             raise LintError(f"{name} version {number} has faults, nothing is published", errors)
-        self._write(name, new, kept)
-        return number, findings
+        return Changed(number, self._write(name, new, kept), findings)
 
-    def rollback(self, name: str, to: int | None, *, over: int | None = None) -> int:
-        """Go back to an earlier version; give its number."""
+    def rollback(self, name: str, to: int | None, *, over: int | None = None) -> Changed:
+        """Go back to an earlier version."""
         kept = self._own(name, over)
         self._has(name, kept, to)
         new = _done(lambda: rolled_back(kept.book, to, _now()))
-        self._write(name, new, kept)
-        return new.published or 0
+        return Changed(new.published or 0, self._write(name, new, kept))
 
     def remove(self, name: str, version: int | None, *, over: int | None = None) -> None:
         """Remove a version, or the whole template without a number."""
@@ -143,11 +146,11 @@ class Shelf:
             return RefusedError(text, Why.MISSING)
         return RefusedError(f"there is no {what}", Why.MISSING)
 
-    def _write(self, name: str, book: TemplateBook, kept: Kept | None) -> None:
+    def _write(self, name: str, book: TemplateBook, kept: Kept | None) -> int:
         """Write over what was read: a change in between is not lost, but refused."""
         body: Mapping[str, Any] = book.model_dump(mode="json", exclude_defaults=True)
         over = 0 if kept is None else kept.version
-        self._stores.writer.put(Kind.TEMPLATE, self.tenant.name, name, body, over=over)
+        return self._stores.writer.put(Kind.TEMPLATE, self.tenant.name, name, body, over=over)
 
 
 def checked_name(name: str) -> str:
