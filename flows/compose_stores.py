@@ -9,12 +9,13 @@ from flows.clickhouse_commit import OutcomeRows
 from flows.compose import Composer, Process
 from flows.hooks import HookRunner
 from flows.kafka import KafkaSink
-from operators.feedback import outcome_rows
+from operators.feedback import ReadOutcomes
 from operators.hooks import AfterOutcome
-from schemas import topics
+from schemas import metrics, topics
 from schemas.settings import Settings
 from sinks.clickhouse import ClickHousePing, ClickHouseSettings, ClickHouseWriter, connect
 from sinks.clickhouse_once import ExactlyOnceWriter
+from state.dedup import RedisDedup
 
 OUTCOMES_EPOCH = timedelta(milliseconds=500)  # ClickHouse likes large inserts
 
@@ -36,7 +37,7 @@ def make_outcomes(composer: Composer) -> Process:
     listening = [name for name, one in composer.tenants.items() if one.hooks.after_outcome]
     parts = outcomes.OutcomesParts(
         source=composer.source(checkpoint),
-        decode=outcome_rows,
+        decode=ReadOutcomes(RedisDedup(composer.redis), metrics.FEEDBACK_REPEATED.inc),
         hooks=AfterOutcome(hooks, listening),
         encode=encode,
         sink=KafkaSink(checkpoint),

@@ -199,7 +199,7 @@ class Replay:
         return Record(letter.topic, letter.key or None, letter.raw)
 
     def _feedback(self, letter: DeadLetter) -> Record:
-        outcome_of(letter.raw, "")
+        outcome_of(letter.raw, self._now_ms)
         return Record(letter.topic, letter.key or None, letter.raw)
 
     def _timers(self, letter: DeadLetter) -> Record:

@@ -1,5 +1,6 @@
 """Identities derived from what they identify, so that a replay gives the same ones."""
 
+from collections.abc import Iterable
 from hashlib import blake2b
 
 from schemas.stream import Source
@@ -54,3 +55,8 @@ def hold_id(delivery_id: str, attempt: int, holds: int) -> str:
 def trace_id_of(traceparent: str) -> str:
     """Give the trace id inside a W3C traceparent, or an empty string."""
     return traceparent[3:35]
+
+
+def feedback_id(said: Iterable[str]) -> str:
+    """Id of the outcome that a report becomes: of what it says, so that a repeat has the same."""
+    return blake2b("\x00".join(said).encode(), digest_size=DIGEST_BYTES).hexdigest()

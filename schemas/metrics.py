@@ -95,6 +95,9 @@ HOOK_FAILURES = Counter(
 HOOK_OFF = Gauge(
     "clarion_hook_off", "1 while a hook is not asked, as it went on failing", ["tenant", "hook"]
 )
+FEEDBACK_REPEATED = Counter(
+    "clarion_feedback_repeated_total", "Reports that were said before, and count once"
+)
 WAITING_FOR = Gauge(
     "clarion_waiting_for",
     "1 while the flow waits for a store that does not answer or cannot serve",
@@ -125,6 +128,14 @@ API_SECONDS = Histogram(
     buckets=LATENCY_BUCKETS_S,
 )
 API_EVENTS = Counter("clarion_api_events_total", "Events taken, or refused", ["tenant", "result"])
+API_FEEDBACK = Counter(
+    "clarion_api_feedback_total", "Reports of apps taken, or refused", ["tenant", "result"]
+)
+API_CLICKS = Counter(
+    "clarion_api_clicks_total",
+    "Links followed, by whether Kafka took the click: recorded, lost",
+    ["tenant", "result"],
+)
 API_REFUSED = Counter(
     "clarion_api_refused_total",
     "Requests not let in: unauthenticated, throttled, unprovable, forbidden, rate or quota",

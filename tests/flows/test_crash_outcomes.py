@@ -67,3 +67,30 @@ def test_feedback_joins_the_outcomes_and_bad_records_do_not_stop_them(
     assert rows == [("m1", "opened")]
     letters = stores.decoded(DEAD_OUTCOMES, DeadLetter)
     assert {letter.raw for letter in letters} == {b"\xc1", b"{}"}
+
+
+def test_a_report_that_is_repeated_counts_once_over_crashes(
+    stores: Stores, settings: Settings, client: Client
+) -> None:
+    """Sent again, from elsewhere or after a day: one row, one in the sums, whatever crashed."""
+    said = [
+        {
+            "tenant": "acme",
+            "message_id": "m1",
+            "user_id": f"u{number % 20}",
+            "kind": "opened",
+            "occurred_at": "2026-08-01T10:00:00Z",
+        }
+        for number in range(60)
+    ]
+    stores.put(
+        [Record(FEEDBACK, b"k%d" % n, json.dumps(one).encode()) for n, one in enumerate(said)]
+    )
+    runner = Runner(settings, "outcomes")
+    runner.run(crash_at=1, between=True)
+    run_through_crashes(runner)
+    stores.put([Record(FEEDBACK, b"later", json.dumps(one).encode()) for one in said])
+    runner.run()
+    rows = client.query("SELECT count(), uniqExact(outcome_id) FROM outcomes").result_rows
+    assert rows == [(20, 20)]
+    assert client.command("SELECT sum(opened) FROM delivery_per_minute") == 20

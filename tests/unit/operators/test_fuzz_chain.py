@@ -13,7 +13,7 @@ import pytest
 from flows.timer_record import decode_timer
 from operators.deliveries import decode_deliveries
 from operators.encode import Encode
-from operators.feedback import outcome_rows
+from operators.feedback import ReadOutcomes
 from operators.oversize import MAX_RECORD_BYTES
 from operators.profile_writer import WriteProfiles
 from operators.registration import decode_registrations
@@ -31,6 +31,7 @@ from schemas.topics import (
     TIMERS,
 )
 from sinks.outcome_blocks import prepare
+from state.memory import MemoryDedup
 from state.profiles import Device, Profile
 from tests.chaos import fuzz_events
 from tests.chaos.fuzz import Fuzz, records, stage_of
@@ -114,7 +115,7 @@ class Flows:
         return _letters(letters, DEAD_REGISTRY)
 
     def _outcomes(self, batch: list[Any]) -> list[Record]:
-        rows, letters = outcome_rows(batch, NOW_MS)
+        rows, letters = ReadOutcomes(MemoryDedup())(batch, NOW_MS)
         bad = prepare(rows, {}).bad
         letters += [DeadLetter(*one[:3], one.why, b"", NOW_MS) for one in bad]
         return _letters(letters, DEAD_OUTCOMES)
