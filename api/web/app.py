@@ -6,16 +6,19 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from fastapi import APIRouter, FastAPI
+from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.web import (
     audit_log,
     devices,
     events,
+    feedback,
     keys,
     messages,
     preferences,
     public,
+    sdk,
     segment_uploads,
     segments,
     templates,
@@ -23,6 +26,7 @@ from api.web import (
     vapid,
 )
 from api.web.access_log import AccessLog
+from api.web.cors import cors
 from api.web.door import Door
 from api.web.problems import MEDIA_TYPE, ProblemBody, handle_problems
 from api.web.shortcut import EventsShortcut
@@ -32,10 +36,12 @@ ROUTERS: tuple[APIRouter, ...] = (
     audit_log.router,
     devices.router,
     events.router,
+    feedback.router,
     keys.router,
     messages.router,
     preferences.router,
     public.router,
+    sdk.router,
     segments.router,
     segment_uploads.router,
     templates.router,
@@ -80,6 +86,8 @@ def create_app(door: Door) -> FastAPI:
         app.include_router(router, responses=_PROBLEMS)
     app.add_middleware(EventsShortcut)
     app.add_middleware(Observed)
+    if door.settings.api.cors_origins:
+        app.add_middleware(CORSMiddleware, **cors(door.settings.api.cors_origins))
     return app
 
 
