@@ -23,12 +23,12 @@ def derived_id(prefix: str, app: str, token: str) -> str:
     return f"{prefix}-{blake2b(f'{app}/{token}'.encode(), digest_size=16).hexdigest()}"
 
 
-def subscription_of(said: WebPushSubscription, now_ms: int) -> DeviceBody:
+def subscription_of(tenant: Tenant, said: WebPushSubscription, now_ms: int) -> DeviceBody:
     """Give a subscription as a device. Raises ProblemError, which names the browser's fields."""
     if said.expiration_time is not None and said.expiration_time <= now_ms:
         raise _fault("expirationTime", "has passed, subscribe again")
     try:
-        return DeviceBody(
+        device = DeviceBody(
             platform=Platform.WEBPUSH,
             app=said.app,
             token=said.endpoint,
@@ -45,6 +45,8 @@ def subscription_of(said: WebPushSubscription, now_ms: int) -> DeviceBody:
             field, colon, fix = one.partition(": ")
             told.append(f"{_BROWSERS_NAMES.get(field, field)}{colon}{fix}")
         raise faulty(explain(told)) from None
+    _check_app(tenant, device, endpoint_is="endpoint")
+    return device
 
 
 def registration_of(
@@ -54,6 +56,15 @@ def registration_of(
 
     Raises ProblemError unless the tenant has such an app, and the endpoint is a push service's.
     """
+    _check_app(tenant, body, endpoint_is="token")
+    said = {name: getattr(body, name) for name in DeviceBody.model_fields}
+    said["registered_at"] = body.registered_at or moment_of(now_ms)
+    return DeviceRegistration.model_construct(
+        tenant=tenant.name, user_id=user_id, device_id=device_id, **said
+    )
+
+
+def _check_app(tenant: Tenant, body: DeviceBody, *, endpoint_is: str) -> None:
     app = tenant.apps.get(body.app)
     if app is None:
         known = ", ".join(sorted(tenant.apps)) or "one that the tenant's file has"
@@ -61,12 +72,7 @@ def registration_of(
     if app.platform != body.platform:
         raise _fault("platform", f"the app {body.app!r} is of {app.platform}, use that")
     if isinstance(app, WebPushApp) and (why := endpoint_allowed(app, body.token)) is not None:
-        raise _fault("token", f"{why}, use the endpoint that the browser gave")
-    said = {name: getattr(body, name) for name in DeviceBody.model_fields}
-    said["registered_at"] = body.registered_at or moment_of(now_ms)
-    return DeviceRegistration.model_construct(
-        tenant=tenant.name, user_id=user_id, device_id=device_id, **said
-    )
+        raise _fault(endpoint_is, f"{why}, use the endpoint that the browser gave")
 
 
 def _fault(field: str, fix: str) -> ProblemError:

@@ -100,7 +100,8 @@ async def post_subscription(
 ) -> Response:
     """Register a browser: its PushSubscription.toJSON() as it is, and the app beside it."""
     device_id = body.device_id or caller.device_id or derived_id("wp", body.app, body.endpoint)
-    device = subscription_of(body, door_of(request).wall_ms())
+    door = door_of(request)
+    device = subscription_of(door.tenant_of(caller), body, door.wall_ms())
     return await _register(
         request, caller, device, user_id=user_id, device_id=device_id, wait_s=wait_s
     )
@@ -150,7 +151,7 @@ async def _applied(
     def holds(profile: Profile | None) -> bool:
         device = _found(profile, said.device_id)
         return device is not None and (
-            device.registered_at_ms >= since_ms
+            device.registered_at_ms > since_ms
             or device_words(device).model_dump(exclude={"registered_at"}) == content
         )
 

@@ -123,7 +123,12 @@ def _invalid(_request: Request, error: Exception) -> JSONResponse:
     for one in error.errors()[:MAX_FAULTS]:
         place = [str(part) for part in one["loc"]]
         field = ".".join(place[1:] if place[0] == "body" else place) or "body"
-        errors.append((field, remedy(ProblemBody, one)))
+        fix = remedy(ProblemBody, one)
+        if field == "body" and one["type"] == "value_error":
+            # A check of the whole body says itself which field it means.
+            named, colon, rest = fix.partition(": ")
+            field, fix = (named, rest) if colon and " " not in named else (field, fix)
+        errors.append((field, fix))
     detail = "; ".join(f"{field}: {fix}" for field, fix in errors)
     return ProblemError(422, detail, errors=errors).response()
 
