@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from sandbox.fcm import Account, make_service_account
 from sandbox.tls import make_tls
+from sinks.sealing import new_master_key
 from sinks.webpush_vapid import load_key, public_key
 
 TEAM_ID = "SANDBOXTEM"
@@ -19,6 +20,7 @@ PROJECT_ID = "clarion-sandbox"
 APNS_KEY_FILE = "apns.p8"
 FCM_FILE = "fcm.json"
 VAPID_FILE = "vapid.pem"
+MASTER_KEY_FILE = "master.keys"
 
 
 class SandboxKeys(NamedTuple):
@@ -40,6 +42,11 @@ class SandboxKeys(NamedTuple):
         return self.directory / FCM_FILE
 
     @property
+    def master_key_file(self) -> Path:
+        """Give the master key."""
+        return self.directory / MASTER_KEY_FILE
+
+    @property
     def vapid_file(self) -> Path:
         """Give the VAPID key."""
         return self.directory / VAPID_FILE
@@ -55,6 +62,7 @@ def make_keys(directory: Path, *, fcm_url: str, names: Sequence[str] = ()) -> Sa
     for name in (APNS_KEY_FILE, VAPID_FILE):
         _write_secret(directory / name, _new_key())
     account, public_pem = make_service_account(PROJECT_ID, f"{fcm_url}/token", directory)
+    _write_secret(directory / MASTER_KEY_FILE, f"{new_master_key()}\n".encode())
     _write_secret(directory / FCM_FILE, json.dumps(account).encode())
     (directory / "fcm.pub").write_text(public_pem)
     return read_keys(directory)

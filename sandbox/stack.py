@@ -154,6 +154,7 @@ class Stack:
                 "fcm_url": urls[Platform.FCM],
                 "ca_file": self.keys.directory / CA_FILE,
             },
+            security={"master_key_file": self.keys.master_key_file},
             tenants_dir=self.directory / "tenants",
             **self.options,
         )

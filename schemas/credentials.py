@@ -2,8 +2,9 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 
+from schemas.apps import Source
 from schemas.content import Wire
 from schemas.fields import Time
 from schemas.pipeline import Platform
@@ -37,3 +38,28 @@ class SealedCredential(Wire):
     fingerprint: Annotated[str, Field(max_length=100)]
     set_at: Time
     set_by: Annotated[str, Field(max_length=500)]
+
+
+class NewCredential(Wire):
+    """A secret for an app: the text of a .p8 file, a service account's JSON, a VAPID key's PEM."""
+
+    secret: Annotated[SecretStr, Field(min_length=1, max_length=MAX_SECRET_CHARS)]
+
+
+class CredentialView(Wire):
+    """What may be shown of an app's credential.
+
+    source: as the tenant's file says; what is not "sealed" is known to the flows alone, so that
+    is_set is null. fingerprint: of the public key. master_key: the id of the one that it is
+    under.
+    """
+
+    app: str
+    platform: Platform
+    source: Source
+    is_set: bool | None = None
+    version: int | None = None
+    fingerprint: str | None = None
+    set_at: Time | None = None
+    set_by: str | None = None
+    master_key: str | None = None

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
+from os import urandom
 
 from clickhouse_connect.driver.client import Client
 
@@ -18,17 +19,26 @@ from api.web.outbox import KafkaOutbox
 from flows.clock import business_clock, wall_ms
 from flows.compose_stores import clickhouse_of
 from flows.config import load_tenants
+from schemas.security import Insecure
 from schemas.settings import Settings
 from sinks.clickhouse import connect
+from sinks.sealing import KEY_BYTES, KeyRing, MasterKeyError, read_master_keys
 from state.definitions import RedisDefinitions
 from state.profiles import RedisProfiles
 from state.redis_client import RedisClient
 
 REDIS_ANSWER_S = 10.0
+NO_MASTER_KEY = (
+    "CLARION_SECURITY__MASTER_KEY: there is no master key, make one with: clarion secrets new-key"
+    " (or name master_key in CLARION_SECURITY__INSECURE_ALLOWED, to try things out)"
+)
 
 
 def make_door(settings: Settings) -> Door:
-    """Make the door. Raises ConfigError for tenants with faults."""
+    """Make the door. Raises ConfigError for tenants with faults, MasterKeyError."""
+    keys = read_master_keys(settings.security)
+    if not keys and Insecure.MASTER_KEY not in settings.security.insecure_allowed:
+        raise MasterKeyError(NO_MASTER_KEY)
     redis = settings.redis
     client = RedisClient(
         redis.url,
@@ -61,7 +71,9 @@ def make_door(settings: Settings) -> Door:
         list_upload=upload_to(options),
         access=Access([], wall_ms),
         limits=NoLimits(),
-        signer=Signer([b"\0" * 32]),
+        # A key of this process alone, where that is allowed: what it signs ends with it.
+        signer=Signer(keys or [urandom(KEY_BYTES)]),
+        seals=KeyRing(keys) if keys else None,
         audit=KafkaAuditTrail(outbox, wall_ms),
         now_ms=business_clock(settings.clock),
         wall_ms=wall_ms,

@@ -19,6 +19,7 @@ from api.web.problems import not_found
 from schemas.access import Principal
 from schemas.settings import Settings
 from schemas.tenant import Tenant
+from sinks.sealing import KeyRing
 from state.definitions import Definitions
 from state.redis_client import RedisClient
 
@@ -29,6 +30,7 @@ class Door:
 
     applied: waits for the registry. outbox: for async routes; publisher: for routes that may
     block. clickhouse: gives a client for one question. list_upload: begins an upload of a segment.
+    seals: seals credentials; None without a master key.
     now_ms: the flows' business clock; wall_ms: the machine's.
     """
 
@@ -44,6 +46,7 @@ class Door:
     access: Access
     limits: RequestLimits
     signer: Signer
+    seals: KeyRing | None
     audit: AuditTrail
     now_ms: Callable[[], int]
     wall_ms: Callable[[], int]

@@ -30,6 +30,7 @@ from schemas.access import Principal, Role, priorities_of, scopes_of
 from schemas.settings import load_settings
 from schemas.stream import Record, Source
 from schemas.tenant import Tenant
+from sinks.sealing import KeyRing
 from state.definitions import RedisDefinitions
 from state.profiles import RedisProfiles
 from state.redis_client import RedisClient
@@ -49,6 +50,13 @@ APPS = {
         "key_id": "KEY0000001",
         "topic": "com.example.app",
         "private_key": {"env": "IOS_KEY"},
+    },
+    "ipad": {
+        "platform": "apns",
+        "team_id": "TEAM000001",
+        "key_id": "KEY0000001",
+        "topic": "com.example.pad",
+        "private_key": {"sealed": True},
     },
     "web": {
         "platform": "webpush",
@@ -252,6 +260,7 @@ def door(redis: RedisClient, outbox: AppliedOutbox, clickhouse: LazyClickHouse) 
         access=Access([TestProver()], lambda: NOW_MS),
         limits=NoLimits(),
         signer=Signer([SECRET]),
+        seals=KeyRing([SECRET]),
         audit=MemoryTrail(),
         now_ms=lambda: NOW_MS,
         wall_ms=lambda: NOW_MS,
