@@ -1,6 +1,9 @@
-"""`clarion api`: the HTTP door."""
+"""`clarion api`: the HTTP API."""
 
-from cyclopts import App
+from typing import Annotated
+
+from cyclopts import App, Parameter
+from cyclopts.validators import Number
 
 from api.cli import CommandError
 
@@ -8,16 +11,23 @@ app = App(name="api", help="Serve the HTTP API.", help_format="plaintext")
 
 
 @app.default
-def serve(*, host: str = "127.0.0.1", port: int = 8080) -> None:
+def serve(
+    *,
+    host: str = "127.0.0.1",
+    port: Annotated[int, Parameter(validator=Number(gte=0, lte=65_535))] = 8080,
+    workers: Annotated[
+        int, Parameter(validator=Number(gte=1, lte=64), help="processes that share the port")
+    ] = 1,
+) -> None:
     """Serve the API until SIGTERM."""
-    from api.web.app import create_app  # noqa: PLC0415 - what --help need not wait for
+    from api.web import serve as server  # noqa: PLC0415 - what --help need not wait for
     from api.web.compose import make_door  # noqa: PLC0415 - as above
-    from api.web.serve import serve_app  # noqa: PLC0415 - as above
     from flows.config import ConfigError  # noqa: PLC0415 - as above
     from schemas.settings import BadSettingsError, load_settings  # noqa: PLC0415 - as above
+    from sinks.sealing import MasterKeyError  # noqa: PLC0415 - as above
 
     try:
-        door = make_door(load_settings())
-    except (BadSettingsError, ConfigError) as error:
+        make_door(load_settings())  # what is wrong with it is told here, and not by each worker
+    except (BadSettingsError, ConfigError, MasterKeyError) as error:
         raise CommandError(str(error)) from error
-    serve_app(create_app(door), host=host, port=port)
+    server.serve(host=host, port=port, workers=workers)

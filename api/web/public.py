@@ -1,10 +1,12 @@
 """Routes that ask for no credential: health, readiness, metrics."""
 
 import asyncio
+import os
 from typing import Any
 
 from fastapi import APIRouter, Request
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
 from starlette.responses import JSONResponse, Response
 
 from api.web.door import door_of
@@ -40,5 +42,9 @@ async def readyz(request: Request) -> Response:
 
 @router.get("/metrics", include_in_schema=False)
 def metrics() -> Response:
-    """Give Prometheus' metrics of this process."""
-    return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+    """Give Prometheus' metrics of this process, or of all workers that share its port."""
+    if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+        return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+    together = CollectorRegistry()
+    MultiProcessCollector(together)  # type: ignore[no-untyped-call]  # the library has no types here
+    return Response(generate_latest(together), media_type=CONTENT_TYPE_LATEST)
