@@ -18,13 +18,14 @@ from schemas.campaigns import Campaign, Control, ControlState, Phase, Run, contr
 from schemas.decode import explain, faults
 from schemas.definitions import Definition, Kind
 from schemas.events import Event
+from schemas.pipeline import Priority
 from schemas.stream import Record
 from schemas.tenant import Tenant
 from schemas.topics import CAMPAIGNS, EVENTS
 from sinks.campaign_figures import CampaignFigures
 from state.definitions import Definitions
 from state.profiles import Profiles
-from state.progress import Progress, Tally
+from state.progress import RUNS_KEPT, Progress, Tally
 from state.segments import EVERYONE, Segments
 
 MAX_CAMPAIGNS = 1_000
@@ -177,10 +178,12 @@ class Campaigns:
             seconds=None if speed is None else users / speed + hold_s,
         )
 
-    def test_send(self, campaign: Campaign, users: Sequence[str]) -> str:
+    def test_send(
+        self, campaign: Campaign, users: Sequence[str], *, priority: Priority = Priority.HIGH
+    ) -> str:
         """Send its message to these users now, outside the campaign; give the message's id."""
         message_id = f"test:{campaign.id}:{uuid4().hex[:12]}"
-        whole = {**campaign.message, "audience": {"users": list(users)}, "priority": "high"}
+        whole = {**campaign.message, "audience": {"users": list(users)}, "priority": priority}
         whole.pop("holdout_percent", None)
         try:
             event = Event.model_validate({**whole, "id": message_id, "tenant": campaign.tenant})
@@ -228,11 +231,11 @@ class Campaigns:
         """End it: nobody more is released, and what has not left for a provider stops."""
         self._change(campaign, ControlState.CANCELLED)
 
-    def standing(self, campaign: str) -> Standing:
-        """Give where it stands."""
+    def standing(self, campaign: str, *, latest: int = RUNS_KEPT) -> Standing:
+        """Give where it stands. latest: how many runs to look at; each is a round trip."""
         spec, found = self.get(campaign)
         name = self._tenant.name
-        runs = self._progress.runs(name, campaign)
+        runs = self._progress.runs(name, campaign)[:latest]
         tallies = [self._progress.tally(name, run.run_id) for run in runs]
         control = self._known_control(campaign)
         return Standing(spec, found.version, control, list(zip(runs, tallies, strict=True)))

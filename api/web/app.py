@@ -11,6 +11,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.web import (
     audit_log,
+    clicks,
+    campaigns,
+    credentials,
     devices,
     events,
     feedback,
@@ -28,13 +31,17 @@ from api.web import (
 from api.web.access_log import AccessLog
 from api.web.cors import cors
 from api.web.door import Door
+from api.web.openapi import describe
 from api.web.problems import MEDIA_TYPE, ProblemBody, handle_problems
 from api.web.shortcut import EventsShortcut
 from schemas import metrics
 
 ROUTERS: tuple[APIRouter, ...] = (
     audit_log.router,
+    clicks.router,
+    credentials.router,
     devices.router,
+    campaigns.router,
     events.router,
     feedback.router,
     keys.router,
@@ -84,6 +91,7 @@ def create_app(door: Door) -> FastAPI:
     for router in ROUTERS:
         # Of the statuses that a route may answer beside its own; public ones need no credential.
         app.include_router(router, responses=_PROBLEMS)
+    describe(app)
     app.add_middleware(EventsShortcut)
     app.add_middleware(Observed)
     if door.settings.api.cors_origins:
