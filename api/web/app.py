@@ -11,8 +11,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.web import (
     audit_log,
-    clicks,
     campaigns,
+    clicks,
     credentials,
     devices,
     events,

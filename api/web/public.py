@@ -10,6 +10,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from starlette.responses import JSONResponse, Response
 
 from api.web.door import door_of
+from api.web.openapi import PUBLIC
 from api.web.outbox import NotTakenError
 from api.web.routing import DoorRoute
 from state.errors import StateError
@@ -17,13 +18,15 @@ from state.errors import StateError
 router = APIRouter(tags=["health"], route_class=DoorRoute)
 
 
-@router.get("/healthz")
+@router.get("/healthz", openapi_extra=PUBLIC)
 async def healthz() -> dict[str, str]:
     """Tell that the process answers."""
     return {"status": "ok"}
 
 
-@router.get("/readyz", responses={503: {"description": "What does not answer"}})
+@router.get(
+    "/readyz", responses={503: {"description": "What does not answer"}}, openapi_extra=PUBLIC
+)
 async def readyz(request: Request) -> Response:
     """Tell whether the stores answer that requests need."""
     door = door_of(request)
