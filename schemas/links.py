@@ -4,7 +4,7 @@ import re
 from typing import Annotated
 
 import msgspec
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, SkipValidation
 from pydantic_core import Url, ValidationError
 
 from schemas.content import Wire
@@ -84,6 +84,12 @@ class LinkRequest(Wire):
     user_id: Id
     delivery_id: Id | None = None
     campaign_id: Id | None = None
+
+
+class LinkRequests(Wire):
+    """Links to make, each of them checked and answered by itself."""
+
+    items: Annotated[list[SkipValidation[LinkRequest]], Field(min_length=1, max_length=MAX_LINKS)]
 
 
 class Link(msgspec.Struct, frozen=True, array_like=True):

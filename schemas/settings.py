@@ -175,6 +175,15 @@ class ObservabilitySettings(_Group):
 class ApiSettings(_Group):
     """The HTTP API."""
 
+    public_url: Annotated[
+        str | None,
+        Field(
+            max_length=300,
+            pattern=ORIGIN_PATTERN,
+            description="where people reach it, for links that it makes, such as"
+            " https://n.example.com; when unset, as the request that made the link came in",
+        ),
+    ] = None
     cors_origins: Annotated[
         tuple[Annotated[str, Field(max_length=300, pattern=ORIGIN_PATTERN)], ...],
         NoDecode,

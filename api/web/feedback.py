@@ -6,17 +6,16 @@ from typing import Annotated
 
 from fastapi import APIRouter, Request
 from pydantic import BaseModel
-from pydantic_core import to_json
 
 from api.web.door import Door, door_of
 from api.web.guard import may, own_device, own_user
+from api.web.items import read_item, told
 from api.web.outbox import NotTakenError
-from api.web.problems import ProblemBody, ProblemError, document, faulty
+from api.web.problems import ProblemBody, ProblemError, faulty
 from api.web.routing import DoorRoute, deed_of
-from operators.feedback import MAX_FEEDBACK_BYTES, outcome_id_of
+from operators.feedback import outcome_id_of
 from schemas import metrics
 from schemas.access import Principal, Scope
-from schemas.decode import BadMessageError, decode
 from schemas.feedback import MAX_AGE_S, MAX_AHEAD_S, Feedback, FeedbackReport, FeedbackReports
 from schemas.fields import epoch_ms
 from schemas.stream import Record
@@ -86,27 +85,26 @@ async def _some(
         try:
             said = _checked(door, caller, tenant, item)
         except ProblemError as problem:
-            results.append(_refused(problem))
+            results.append(ReportResult(problem=told(problem)))
         else:
             records.append(record_of(said))
             results.append(ReportResult(id=outcome_id_of(said)))
     try:
         await door.outbox.put(records)
     except NotTakenError as error:
-        problem = ProblemError(
-            503, f"Kafka did not acknowledge it: {error}; repeat it", code="not_acknowledged"
+        lost = told(
+            ProblemError(
+                503, f"Kafka did not acknowledge it: {error}; repeat it", code="not_acknowledged"
+            )
         )
-        return [one if one.problem else _refused(problem) for one in results]
+        return [one if one.problem else ReportResult(problem=lost) for one in results]
     await asyncio.sleep(0)
     return results
 
 
 def _checked(door: Door, caller: Principal, tenant: str, item: object) -> Feedback:
     """Give a report as it goes to Kafka. Raises ProblemError."""
-    try:
-        said = decode(FeedbackReport, to_json(item), max_bytes=MAX_FEEDBACK_BYTES)
-    except BadMessageError as error:
-        raise faulty(str(error), code="bad_report") from None
+    said = read_item(FeedbackReport, item, code="bad_report")
     user_id = said.user_id or caller.user_id
     if not user_id:
         raise faulty("user_id: is missing, add it", code="bad_report")
@@ -137,8 +135,3 @@ def _checked(door: Door, caller: Principal, tenant: str, item: object) -> Feedba
 def record_of(said: Feedback) -> Record:
     """Give a report's record: those of a user are on one partition, in order."""
     return Record(FEEDBACK, said.user_id.encode(), said.model_dump_json(exclude_none=True).encode())
-
-
-def _refused(problem: ProblemError) -> ReportResult:
-    found = document(problem.status, problem.code, problem.detail, problem.errors)
-    return ReportResult(problem=ProblemBody.model_validate(found))

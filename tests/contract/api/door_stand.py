@@ -64,8 +64,11 @@ APPS = {
         "private_key": {"env": "WEB_KEY"},
     },
 }
+LINKS = {"link_hosts": ["shop.example.com", "*.example.org"]}
 TENANTS = {
-    name: Tenant.model_validate({"name": name, "shards": 4, "categories": CATEGORIES, "apps": APPS})
+    name: Tenant.model_validate(
+        {"name": name, "shards": 4, "categories": CATEGORIES, "apps": APPS, "links": LINKS}
+    )
     for name in ("acme", "rival")
 }
 
