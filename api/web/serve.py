@@ -3,6 +3,7 @@
 import gc
 import os
 import tempfile
+from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
@@ -16,6 +17,18 @@ KEEP_ALIVE_S = 75
 HEADER_BYTES = 32_768
 CONNECTIONS = 10_000
 DRAIN_S = 20
+SERVER: dict[str, Any] = {
+    "loop": "uvloop",
+    "http": "httptools",
+    "log_level": "warning",
+    "access_log": False,
+    "server_header": False,
+    "timeout_keep_alive": KEEP_ALIVE_S,
+    "timeout_graceful_shutdown": DRAIN_S,
+    "limit_concurrency": CONNECTIONS,
+    "h11_max_incomplete_event_size": HEADER_BYTES,
+}
+"""How uvicorn is run, here and by the bench."""
 
 
 def make_app() -> FastAPI:
@@ -52,13 +65,5 @@ def serve(*, host: str, port: int, workers: int) -> None:
             host=host,
             port=port,
             workers=workers,
-            loop="uvloop",
-            http="httptools",
-            log_level="warning",
-            access_log=False,
-            server_header=False,
-            timeout_keep_alive=KEEP_ALIVE_S,
-            timeout_graceful_shutdown=DRAIN_S,
-            limit_concurrency=CONNECTIONS,
-            h11_max_incomplete_event_size=HEADER_BYTES,
+            **SERVER,
         )

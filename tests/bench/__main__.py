@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from rich.console import Console
 
 from tests.bench import (
+    api_door,
     backlog,
     exactly_once,
     idle_latency,
@@ -37,6 +38,7 @@ BENCHES: Mapping[str, Measure] = {
     "timers": timers_wheel.measure,
     "segments": segments.measure,
     "segments_live": segments_live.measure,
+    "api": api_door.measure,
 }
 
 
