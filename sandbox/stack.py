@@ -172,20 +172,20 @@ class Stack:
         for spec in self.flows:
             self.start_flow(spec)
 
-    def start_api(self) -> str:
-        """Start the HTTP door and wait until it listens. Returns its URL."""
+    def start_api(self, *, workers: int = 1) -> str:
+        """Start the HTTP API and wait until it answers. Returns its URL."""
         if self.settings is None:
             raise RuntimeError("start_stores() comes first")
         port = claim_port("api", self.ports.api)
         child = Child(
             "api",
-            [sys.executable, "-m", "api", "api", "--port", str(port)],
+            [sys.executable, "-m", "api", "api", "--port", str(port), "--workers", str(workers)],
             log=self.directory / "logs" / "api.log",
             env=self._environment(as_environment(self.settings)),
         )
         self._children.append(child)
         child.start()
-        child.wait_until(partial(accepts, port))
+        child.wait_until(partial(is_ready, port))
         return f"http://127.0.0.1:{port}"
 
     def await_flows(self) -> None:
@@ -225,6 +225,12 @@ class Stack:
     def child(self, name: str) -> Child:
         """Give a store's or simulator's process, such as "clickhouse". Raises KeyError."""
         return {child.name: child for child in self._children}[name]
+
+    def stop_child(self, name: str) -> None:
+        """End a store, a simulator or the API. Raises KeyError."""
+        child = self.child(name)
+        child.stop()
+        self._children.remove(child)
 
     def command(self, *arguments: str) -> Child:
         """Start a command of the CLI with the stack's settings; the caller ends it."""
@@ -337,7 +343,7 @@ class Stack:
 
 
 def is_ready(port: int) -> bool:
-    """Ask a flow's readiness endpoint."""
+    """Ask the readiness endpoint of a flow or the API."""
     try:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=2):
             return True
