@@ -116,7 +116,11 @@ class LiveCredentials:
 
     def _run(self) -> None:
         while not self._stop.wait(REFRESH_S):
-            self.turn()
+            try:
+                self.turn()
+            except Exception as error:  # noqa: BLE001 - a fault of ours must not end the watch
+                # Its text is not logged: it may hold what it was about.
+                _log.error("credentials not refreshed", error=type(error).__name__)
 
     def _follow_definitions(self) -> None:
         self._watched.refresh()
