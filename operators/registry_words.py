@@ -20,9 +20,14 @@ from state.profiles import QuietHours as KeptHours
 _DAYS: tuple[Weekday, ...] = get_args(Weekday)
 
 
+def time_of(at_ms: int) -> datetime:
+    """Give the time at these epoch milliseconds."""
+    return EPOCH + timedelta(milliseconds=at_ms)
+
+
 def moment_of(at_ms: int) -> datetime | None:
     """Give the time at these epoch milliseconds; None for 0."""
-    return EPOCH + timedelta(milliseconds=at_ms) if at_ms else None
+    return time_of(at_ms) if at_ms else None
 
 
 def clock_of(minutes: int) -> str:

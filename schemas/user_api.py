@@ -135,6 +135,13 @@ class Links(Wire):
     headers: dict[str, str]
 
 
+class Unsubscribed(Wire):
+    """What a link ended: messages of the category, of the type, of both, or all."""
+
+    category: str | None
+    type: str
+
+
 class ChannelChoice(Wire):
     """A platform, and whether it may be used at all."""
 

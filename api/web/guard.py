@@ -25,11 +25,16 @@ async def admit(door: Door, request: Request, scope: Scope, cost: int = 1) -> Pr
     if scope not in principal.scopes:
         metrics.API_REFUSED.labels("forbidden").inc()
         raise ProblemError(403, f"this credential has not the scope {scope}")
+    await hold_to_limits(door, request, principal, cost)
+    return principal
+
+
+async def hold_to_limits(door: Door, request: Request, principal: Principal, cost: int = 1) -> None:
+    """Let a caller call so often and no more. Raises ProblemError: 429."""
     verdict = door.limits.take(principal, cost)
     if verdict is None:
         verdict = await door.limits.lease(principal, cost)
     _hold_to(request, verdict, "rate")
-    return principal
 
 
 async def spend(door: Door, request: Request, principal: Principal, events: int) -> None:
