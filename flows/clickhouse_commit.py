@@ -128,7 +128,7 @@ class RegistryRows:
 
     def write(self, items: Sequence[Any]) -> None:
         """Take rows of all tables, and records such as dead letters."""
-        records = []
+        records: list[Any] = []
         for item in items:
             self._rows.get(type(item), records).append(item)
         self._then.write(records)

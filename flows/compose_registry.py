@@ -6,6 +6,7 @@ from flows import compose_stores, registry
 from flows.checkpoint import Checkpoint, KafkaFlush
 from flows.clickhouse_commit import RegistryRows
 from flows.compose import Composer, Process
+from flows.compose_erasures import make_erasures
 from flows.compose_segments import (
     ClickHouseQueries,
     make_keeper,
@@ -68,6 +69,7 @@ def make_registry(composer: Composer) -> Process:
         )
         for kind in sorted(KINDS)
     ]
+    threads.append(make_erasures(composer, ended))
     process.start += [thread.start for thread in threads]
     closing = [thread.close for thread in threads]
     process.close = [*closing, *process.close, queries.close, writer.close]

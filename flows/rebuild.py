@@ -18,7 +18,6 @@ from flows.registry_log import Part, RegistryLog
 from operators.define import Define
 from operators.profile_writer import WriteProfiles
 from operators.registration import Change, Registration, decode_registrations
-from operators.registry_rows import UserEventRow
 from operators.replayed import is_overtaken, is_tombstone
 from operators.segment_lists import ListChange, PartCleared, PutUp, TakenDown, WriteLists
 from schemas.definitions import Definition
@@ -108,7 +107,7 @@ class Rebuild:
         tenants: Mapping[str, Tenant],
         *,
         define: Callable[[list[Any]], list[Change]],
-        write: Callable[[list[Change | UserEventRow]], object],
+        write: Callable[[list[Any]], object],
         profiles: Profiles,
         batch: int = BATCH,
         monotonic: Callable[[], float] = time.monotonic,

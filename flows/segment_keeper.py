@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from time import monotonic
+from typing import Protocol
 from uuid import uuid4
 
 import structlog
@@ -207,24 +208,36 @@ def _is_due(one: LiveSegment, counting: Generation | None, note: Note | None, no
     return now_ms - known.at_ms >= one.body.every * 1_000
 
 
+class Keeper(Protocol):
+    """Does again and again what is due."""
+
+    def turn(self) -> None:
+        """Do all that is due now."""
+        ...
+
+
 class KeeperThread:
     """Turns a keeper in a thread until it is closed. A failure is logged and tried again.
 
-    ended: set when it is to end.
+    ended: set when it is to end. what: names it in the log. passing: errors that time mends.
     """
 
     def __init__(
         self,
-        keeper: SegmentKeeper,
+        keeper: Keeper,
         ended: threading.Event,
         *,
+        what: str = "segments",
+        passing: tuple[type[Exception], ...] = (),
         turn_s: float = TURN_S,
         retry_s: float = RETRY_S,
     ) -> None:
         self._keeper = keeper
+        self._what = what
+        self._passing: tuple[type[Exception], ...] = (StateError, *passing)
         self._turn_s, self._retry_s = turn_s, retry_s
         self._ended = ended
-        self._thread = threading.Thread(target=self._run, name="segments", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=what, daemon=True)
         self._log = structlog.get_logger()
 
     def start(self) -> None:
@@ -241,8 +254,8 @@ class KeeperThread:
         while not self._ended.wait(self._turn_s):
             try:
                 self._keeper.turn()
-            except StateError as error:
-                self._log.warning("segments wait", error=str(error))
-            except Exception:  # noqa: BLE001 - a defect here must not end the upkeep of all other segments
-                self._log.exception("segments not kept")
+            except self._passing as error:
+                self._log.warning(f"{self._what} wait", error=str(error)[:MAX_ERROR_CHARS])
+            except Exception:  # noqa: BLE001 - a defect here must not end the upkeep of all the others
+                self._log.exception(f"{self._what} not kept")
                 self._ended.wait(self._retry_s)

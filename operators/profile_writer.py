@@ -9,6 +9,7 @@ from operators.registration import (
     Registration,
     Removal,
     UserChange,
+    outlives,
     removes,
     with_change,
 )
@@ -296,7 +297,7 @@ def _lost(change: Change, profile: Profile | None) -> list[Device]:
     if isinstance(change, Removal):
         return [device for device in profile.devices if removes(change, device)]
     if isinstance(change, UserChange) and change.profile is None:
-        return list(profile.devices)
+        return [one for one in profile.devices if not outlives(one, change.at_ms)]
     return []
 
 

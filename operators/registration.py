@@ -1,6 +1,6 @@
 """Registrations to changes of profiles: what each message means for its user."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple, TypeVar
 
@@ -31,6 +31,8 @@ from state.definitions import Removed
 from state.profiles import Choice, Device, Profile
 
 UNREGISTERED = "unregistered"
+SKEW_MS = 60_000
+"""Clocks of those who write to the registry's topics may differ by this much."""
 END_OF_TIME_MS = 10_413_792_000_000
 """The year 2300. Source: ClickHouse's DateTime64 ends in 2299."""
 
@@ -94,12 +96,15 @@ def decode_registrations(messages: list[Message], now_ms: int) -> Decided:
     letters: list[Any] = []
     for message in messages:
         try:
-            changes.append(_DECODERS[message.topic()](message))
+            change = _DECODERS[message.topic()](message)
         except (BadMessageError, *UNREADABLE) as error:
             why = str(error) if isinstance(error, BadMessageError) else fault_of(error)
             at = (message.topic(), message.partition(), message.offset())
             raw, key = message.value() or b"", message.key() or b""
             letters.append(DeadLetter(*at, error=why, raw=raw, at_ms=now_ms, key=key))
+        else:
+            if change is not None:
+                changes.append(change)
     return changes, letters
 
 
@@ -173,7 +178,11 @@ def _preferences(message: Message) -> Change:
     return PreferenceChange(said.tenant, said.user_id, said, _at_ms(message, said.updated_at))
 
 
-def _death(message: Message) -> Change:
+def _death(message: Message) -> Change | None:
+    if message.value() is None:
+        # A user was erased: the report of the death goes, and what it did stays.
+        _key_of(message, parts=3)
+        return None
     death = _decode_death(message.value() or b"")
     if not death.token:
         raise BadMessageError("token: is missing: it tells which registration is dead")
@@ -220,7 +229,7 @@ def _list(message: Message) -> ListChange:
     return change
 
 
-_DECODERS: dict[str, Callable[[Message], Read]] = {
+_DECODERS: dict[str, Callable[[Message], Read | None]] = {
     topics.DEFINITIONS: _definition,
     topics.SEGMENTS: _list,
     topics.USER_EVENTS: _user_event,
@@ -266,7 +275,7 @@ def removes(change: Removal, device: Device) -> bool:
 def _change_user(profile: Profile | None, change: UserChange) -> Profile | None:
     said = change.profile
     if said is None:
-        return None
+        return _forgotten(profile, change.at_ms)
     profile = profile or Profile(change.user_id, 0)
     if change.at_ms < profile.updated_at_ms:
         return profile
@@ -280,6 +289,44 @@ def _change_user(profile: Profile | None, change: UserChange) -> Profile | None:
         registered_at_ms=epoch_ms(said.registered_at),
         updated_at_ms=change.at_ms,
     )
+
+
+def outlives(device: Device, at_ms: int) -> bool:
+    """Tell whether a device surely registered after its user's tombstone."""
+    return device.registered_at_ms > at_ms + SKEW_MS
+
+
+def _forgotten(profile: Profile | None, at_ms: int) -> Profile | None:
+    """Give what of a profile is surely from after a user's tombstone: mostly nothing.
+
+    Devices stand on another topic, so one that registered later may have been read before.
+    """
+    if profile is None:
+        return None
+    surely_ms = at_ms + SKEW_MS
+    devices = tuple(one for one in profile.devices if outlives(one, at_ms))
+    if not devices and max(profile.updated_at_ms, profile.preferences_at_ms) <= surely_ms:
+        return None
+    kept = Profile(profile.user_id, profile.version, devices=devices)
+    of_user, of_preferences = _PARTS
+    if profile.updated_at_ms > surely_ms:
+        kept = _with(kept, profile, of_user)
+    if profile.preferences_at_ms > surely_ms:
+        kept = _with(kept, profile, of_preferences)
+    return kept
+
+
+_PARTS = (
+    ("locale", "time_zone", "country", "attributes", "segments", "registered_at_ms",
+     "updated_at_ms"),
+    ("opted_out_all", "opted_out_categories", "opted_out_platforms", "quiet_hours",
+     "more_quiet_hours", "choices", "muted_until_ms", "topics", "preferences_at_ms"),
+)  # fmt: skip
+"""The fields of a profile that come from the user's record, and from the preferences."""
+
+
+def _with(kept: Profile, profile: Profile, names: Sequence[str]) -> Profile:
+    return msgspec.structs.replace(kept, **{name: getattr(profile, name) for name in names})
 
 
 _NOTHING_SAID = UserPreferences.model_construct(

@@ -130,7 +130,7 @@ class AuditRow(NamedTuple):
     request_id: str
     before: str
     after: str
-    count: int
+    count: int  # type: ignore[assignment]  # it hides a method of tuples that nobody needs
 
     @classmethod
     def of(cls, said: AuditEntry, at_ms: int) -> "AuditRow":

@@ -3,11 +3,8 @@
 from collections.abc import Sequence
 from typing import TypeGuard
 
-from operators.registration import Change, Removal, UserChange
+from operators.registration import SKEW_MS, Change, Removal, UserChange
 from state.profiles import Profile
-
-SKEW_MS = 60_000
-"""Clocks of those who write to the registry's topics may differ by this much."""
 
 
 def is_tombstone(change: Change) -> TypeGuard[Removal | UserChange]:

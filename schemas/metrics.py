@@ -173,3 +173,8 @@ SANDBOX_SENDS = Counter(
     " real went to a sandbox environment; what=message, a sandbox message went to production",
     ["platform", "tenant", "what"],
 )
+ERASURE_SWEEPS = Counter(
+    "clarion_erasure_sweeps_total",
+    "Sweeps of the stores for users who are erased",
+    ["tenant", "result"],
+)

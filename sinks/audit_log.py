@@ -25,7 +25,7 @@ class AuditLine(NamedTuple):
     request_id: str
     before: str
     after: str
-    count: int
+    count: int  # type: ignore[assignment]  # it hides a method of tuples that nobody needs
 
 
 class AuditFilter(NamedTuple):

@@ -38,14 +38,21 @@ class ErasedRows:
     def __init__(self, client: Client) -> None:
         self._client = client
 
-    def devices(self, tenant: str, user_id: str) -> list[str]:
-        """Give the ids of all devices that the user ever had."""
-        return self._device_ids(Whom(tenant, user_id), "1")
+    def devices(self, whom: Whom) -> list[str]:
+        """Give the ids of devices that the user ever had, but for those unregistered since then."""
+        rows = self._rows(
+            f"SELECT device_id FROM devices WHERE {_MINE} GROUP BY device_id"  # noqa: S608 - our own names
+            " HAVING maxIf(version, removal_reason = 'unregistered') < 2 * {at:UInt64}"
+            " LIMIT 10000",
+            {"tenant": whom.tenant, "user": whom.user_id, "at": whom.since_ms},
+        )
+        return [device for (device,) in rows]
 
     def sweep(self, whom: Whom) -> dict[str, int]:
         """Remove the rows; how many there were, by table. Safe to repeat."""
         asked: dict[str, Any] = {"tenant": whom.tenant, "user": whom.user_id, "at": whom.since_ms}
-        asked["kept"] = self._device_ids(whom, f"registered_at > {_AT}") if whom.since_ms else []
+        if whom.since_ms:
+            asked["kept"] = self._registered_since(asked)
         found = {}
         for table in TABLES:
             where = f"{_MINE} AND {_FROM_BEFORE[table]}" if whom.since_ms else _MINE
@@ -58,10 +65,10 @@ class ErasedRows:
                 )
         return found
 
-    def _device_ids(self, whom: Whom, rule: str) -> list[str]:
+    def _registered_since(self, asked: Mapping[str, Any]) -> list[str]:
         rows = self._rows(
-            f"SELECT DISTINCT device_id FROM devices WHERE {_MINE} AND {rule} LIMIT 10000",  # noqa: S608 - as above
-            {"tenant": whom.tenant, "user": whom.user_id, "at": whom.since_ms},
+            f"SELECT DISTINCT device_id FROM devices WHERE {_MINE} AND registered_at > {_AT}",  # noqa: S608 - as above
+            asked,
         )
         return [device for (device,) in rows]
 

@@ -104,9 +104,10 @@ def test_devices_that_the_new_user_has_not_go_whenever_they_were_removed(
     writer.close()
     write(AT + 5_000, "anna")
     rows = ErasedRows(client)
-    assert sorted(rows.devices("acme", "anna")) == ["phone", "tablet"]
+    assert sorted(rows.devices(Whom("acme", "anna", AT + 901))) == ["phone", "tablet"]
+    assert rows.devices(Whom("acme", "anna", AT + 900)) == ["phone"]
     rows.sweep(Whom("acme", "anna", AT + 1))
-    assert rows.devices("acme", "anna") == ["phone"]
+    assert rows.devices(Whom("acme", "anna", AT + 901)) == ["phone"]
 
 
 def test_sums_stay_as_they_were(write: Callable[..., None], client: Client) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 import schemas
 from operators.registration import (
+    SKEW_MS,
     Change,
     PreferenceChange,
     Registration,
@@ -323,6 +324,33 @@ def test_forgotten_preferences_are_the_defaults() -> None:
 def test_a_user_tombstone_forgets_everything() -> None:
     """Devices too."""
     assert after(register(), user(9), UserChange("acme", "u1", None, 1)) is None
+
+
+def test_what_is_surely_from_after_a_user_tombstone_stays() -> None:
+    """A device's record lies on another topic, and may be read before."""
+    later_ms = SKEW_MS + 100
+    gone = UserChange("acme", "u1", None, 50)
+    before = (register(), user(9, locale="de"), prefer(9, opt_out_all=True))
+    found = after(*before, register("d2", later_ms), gone)
+    assert tokens(found) == [("d2", TOKEN)]
+    assert found is not None
+    assert (found.locale, found.opted_out_all, found.updated_at_ms) == ("", False, 0)
+    found = after(*before, prefer(later_ms, topics=("a",)), gone)
+    assert found is not None
+    assert (found.devices, found.topics, found.locale) == ((), ("a",), "")
+    assert after(*before, register("d2", SKEW_MS + 50), gone) is None
+
+
+def test_a_tombstone_of_a_dead_token_says_nothing() -> None:
+    """Its report is forgotten with the user; a key that no device can have is a dead letter."""
+    assert decode_registrations(
+        [keyed(messages("tokens.dead", None)[0], b"acme/u1/d1")], NOW_MS
+    ) == ([], [])
+    changes, (letter,) = decode_registrations(
+        [keyed(messages("tokens.dead", None)[0], b"x")], NOW_MS
+    )
+    assert not changes
+    assert "tenant/user/device" in letter.error
 
 
 def test_forgotten_preferences_of_a_forgotten_user_make_no_user() -> None:
