@@ -10,23 +10,22 @@ from fastapi import FastAPI
 
 from api.web.app import create_app
 from api.web.compose import make_door
+from api.web.connection import BoundedHttp
 from flows.observe import configure_logs
 from schemas.settings import load_settings
 
 KEEP_ALIVE_S = 75
-HEADER_BYTES = 32_768
 CONNECTIONS = 10_000
 DRAIN_S = 20
 SERVER: dict[str, Any] = {
     "loop": "uvloop",
-    "http": "httptools",
+    "http": BoundedHttp,
     "log_level": "warning",
     "access_log": False,
     "server_header": False,
     "timeout_keep_alive": KEEP_ALIVE_S,
     "timeout_graceful_shutdown": DRAIN_S,
     "limit_concurrency": CONNECTIONS,
-    "h11_max_incomplete_event_size": HEADER_BYTES,
 }
 """How uvicorn is run, here and by the bench."""
 
