@@ -23,11 +23,17 @@ def serve(
     from api.web import serve as server  # noqa: PLC0415 - what --help need not wait for
     from api.web.compose import make_door  # noqa: PLC0415 - as above
     from flows.config import ConfigError  # noqa: PLC0415 - as above
+    from flows.insecure import InsecureError, check_secure  # noqa: PLC0415 - as above
     from schemas.settings import BadSettingsError, load_settings  # noqa: PLC0415 - as above
-    from sinks.sealing import MasterKeyError  # noqa: PLC0415 - as above
+    from sinks.sealing import MasterKeyError, read_master_keys  # noqa: PLC0415 - as above
 
     try:
-        make_door(load_settings())  # what is wrong with it is told here, and not by each worker
-    except (BadSettingsError, ConfigError, MasterKeyError) as error:
+        settings = load_settings()
+        check_secure(settings)
+        make_door(settings)  # what is wrong with it is told here, and not by each worker
+        keys = read_master_keys(settings.security)
+    except (BadSettingsError, ConfigError, InsecureError, MasterKeyError) as error:
         raise CommandError(str(error)) from error
+    if workers > 1 and not keys:
+        raise CommandError(f"{workers} workers must share a master key, set one")
     server.serve(host=host, port=port, workers=workers)

@@ -27,13 +27,16 @@ def run(
 ) -> None:
     """Run one flow in this process until SIGTERM; settings come from the environment."""
     from flows.config import ConfigError  # noqa: PLC0415 - half a second that --help need not wait
+    from flows.insecure import InsecureError, check_secure  # noqa: PLC0415 - as above
     from flows.run import run_flow  # noqa: PLC0415 - as above
     from schemas.pipeline import Platform  # noqa: PLC0415 - as above
     from schemas.settings import BadSettingsError, load_settings  # noqa: PLC0415 - as above
 
     try:
-        run_flow(load_settings(), name, Platform(platform) if platform else None)
-    except (BadSettingsError, ConfigError, ValueError) as error:
+        settings = load_settings()
+        check_secure(settings)
+        run_flow(settings, name, Platform(platform) if platform else None)
+    except (BadSettingsError, ConfigError, InsecureError, ValueError) as error:
         raise CommandError(str(error)) from error
 
 
@@ -60,11 +63,14 @@ def topics(
     replicas: int = 3,
 ) -> None:
     """Create the topics that are missing, and the ClickHouse tables."""
+    from flows.insecure import InsecureError, check_secure  # noqa: PLC0415 - as below
     from flows.setup import prepare_stores  # noqa: PLC0415 - imports all clients
     from schemas.settings import BadSettingsError, load_settings  # noqa: PLC0415 - as above
 
     try:
-        for line in prepare_stores(load_settings(), partitions=partitions, replicas=replicas):
+        settings = load_settings()
+        check_secure(settings)
+        for line in prepare_stores(settings, partitions=partitions, replicas=replicas):
             print(line)  # noqa: T201 - a command's output
-    except BadSettingsError as error:
+    except (BadSettingsError, InsecureError) as error:
         raise CommandError(str(error)) from error

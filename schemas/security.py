@@ -11,13 +11,17 @@ from schemas.setting_fields import Group, HttpUrl, Name, TimeoutS, split_by_comm
 
 
 class Insecure(StrEnum):
-    """What must be named to be allowed outside this machine; see flows/insecure."""
+    """What must be named to be allowed beyond this machine; see flows/insecure."""
 
     KAFKA_PLAINTEXT = "kafka_plaintext"
+    KAFKA_UNVERIFIED = "kafka_unverified"
     REDIS_PLAINTEXT = "redis_plaintext"
+    REDIS_UNVERIFIED = "redis_unverified"
     REDIS_NO_PASSWORD = "redis_no_password"  # noqa: S105 - a name, no secret
     CLICKHOUSE_PLAINTEXT = "clickhouse_plaintext"
     CLICKHOUSE_DEFAULT_USER = "clickhouse_default_user"
+    CLICKHOUSE_NO_PASSWORD = "clickhouse_no_password"  # noqa: S105 - as above
+    PROVIDERS_PLAINTEXT = "providers_plaintext"
     VAULT_PLAINTEXT = "vault_plaintext"
     PUBLIC_METRICS = "public_metrics"
     MASTER_KEY = "master_key"

@@ -15,11 +15,13 @@ from api.cli import build
 from api.cli_flows import FLOWS
 from flows.config import load_tenants
 from flows.health import Health, HealthServer
+from flows.insecure import check_secure, insecurities
 from sandbox import keys
 from sandbox.tls import CA_FILE
 from schemas.apps import ApnsApp, FcmApp, WebPushApp
 from schemas.pipeline import Platform, Priority
 from schemas.settings import PREFIX, Settings, load_settings, variables
+from sinks.webpush_endpoint import endpoint_allowed
 
 TOP = Path(__file__).parents[3]
 HOST_OF_SIMULATORS = "simulators"
@@ -106,6 +108,15 @@ def test_the_settings_of_every_process_load(name: str, monkeypatch: pytest.Monke
     assert {urlsplit(url).hostname for url in urls} <= set(SERVICES)
 
 
+@pytest.mark.parametrize("name", [n for n, s in OURS.items() if "environment" in s])
+def test_what_is_insecure_is_named(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every process starts, and nothing is allowed that is not needed."""
+    settings = _settings(OURS[name], monkeypatch)
+    check_secure(settings)
+    needed = {one for one, _ in insecurities(settings)}
+    assert set(settings.security.insecure_allowed) == needed
+
+
 @pytest.mark.parametrize("name", OURS)
 def test_every_command_is_one_that_clarion_has(name: str) -> None:
     """The command line parses, with all its options."""
@@ -131,7 +142,10 @@ def test_the_tenant_has_the_identities_that_the_simulators_know() -> None:
     assert isinstance(web, WebPushApp)
     assert (ios.team_id, ios.key_id, ios.topic) == (keys.TEAM_ID, keys.KEY_ID, keys.TOPIC)
     assert android.project_id == keys.PROJECT_ID
-    assert web.allowed_hosts == (HOST_OF_SIMULATORS,)
+    endpoint = f"https://{HOST_OF_SIMULATORS}:8445/x"
+    assert "--webpush-port=8445" in SERVICES[HOST_OF_SIMULATORS]["command"]
+    assert endpoint_allowed(web, endpoint) is None
+    assert web.private_network
     files = [ios.private_key.file, android.service_account.file, web.private_key.file]
     wanted = [keys.APNS_KEY_FILE, keys.FCM_FILE, keys.VAPID_FILE]
     assert files == [f"/sandbox/{name}" for name in wanted]
