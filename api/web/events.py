@@ -8,10 +8,12 @@ from typing import Any, NamedTuple
 import msgspec
 from fastapi import APIRouter, Request
 from prometheus_client import Counter
+from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from api.web.audit import Deed, address_of
 from api.web.door import Door, door_of
+from api.web.dry_run import ReachBody, is_dry_run, rehearse
 from api.web.guard import admit
 from api.web.ids import random_id
 from api.web.outbox import NotTakenError
@@ -144,11 +146,22 @@ _BODY = {
             "application/x-ndjson": {"schema": {"type": "string"}},
         },
     },
+    "parameters": [
+        {
+            "name": "dry_run",
+            "in": "query",
+            "description": "tell whom the event would reach, and send nothing",
+            "schema": {"type": "boolean", "default": False},
+        }
+    ],
     "x-audit": "sums",
+}
+_DRY: dict[int | str, dict[str, Any]] = {
+    200: {"model": ReachBody, "description": "Of a dry run: whom the event would reach"}
 }
 
 
-@router.post("/events", status_code=202, openapi_extra=_BODY)
+@router.post("/events", status_code=202, responses=_DRY, openapi_extra=_BODY)
 async def post_events(request: Request) -> Response:
     """Take one event (a JSON object), or up to 10,000 (a JSON array, or NDJSON).
 
@@ -162,11 +175,16 @@ async def post_events(request: Request) -> Response:
     sender = Sender(principal, door.tenant_of(principal), _key(request))
     kind = request.headers.get("content-type", JSON).partition(";")[0].strip().lower()
     raw = await read_body(request, MAX_BATCH_BYTES)
+    is_array = raw[:64].lstrip()[:1] == b"["
+    if is_dry_run(request):
+        if kind in NDJSON or is_array:
+            raise ProblemError(422, "dry_run: takes one event, send a JSON object")
+        return await _rehearsed(door, request, sender, raw)
     if kind in NDJSON:
         return await _many(door, request, sender, _lines(raw))
     if kind != JSON and not kind.endswith("+json"):
         raise ProblemError(415, f"send {JSON} or application/x-ndjson")
-    if raw[:64].lstrip()[:1] == b"[":
+    if is_array:
         return await _many(door, request, sender, _array(raw))
     return await _one(door, request, sender, raw)
 
@@ -177,6 +195,15 @@ def _key(request: Request) -> str:
         fix = f"use at most {MAX_KEY_CHARS} visible ASCII characters"
         raise ProblemError(400, f"Idempotency-Key: {fix}", errors=[("Idempotency-Key", fix)])
     return key
+
+
+async def _rehearsed(door: Door, request: Request, sender: Sender, raw: bytes) -> Response:
+    try:
+        event, _ = checked(raw, sender)
+    except _RefusedError as refused:
+        raise refused.problem from None
+    found = await run_in_threadpool(rehearse, door, event)
+    return Response(found.model_dump_json(), 200, request.state.limit_headers, media_type=JSON)
 
 
 async def _one(door: Door, request: Request, sender: Sender, raw: bytes) -> Response:

@@ -12,6 +12,7 @@ EVENT = {
 EXAMPLES = [
     Example("POST /v1/events", json={**EVENT, "tenant": "acme"}),
     Example("POST /v1/events", is_about="own", json=EVENT),
+    Example("POST /v1/events", is_about="own", query={"dry_run": "true"}, json=EVENT),
     Example("GET /healthz", is_about="public"),
     Example("GET /readyz", is_about="public"),
 ]
