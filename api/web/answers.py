@@ -35,7 +35,7 @@ def wait_of(prefer: str) -> int:
     return min(int(found[1]), MAX_WAIT_S) if found is not None else 0
 
 
-def _prefer(
+async def _prefer(
     prefer: Annotated[
         str,
         Header(
@@ -44,6 +44,7 @@ def _prefer(
         ),
     ] = "",
 ) -> int:
+    # Async, though it waits for nothing: FastAPI runs plain functions in a thread.
     return wait_of(prefer)
 
 
