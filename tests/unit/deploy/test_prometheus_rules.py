@@ -71,13 +71,13 @@ def test_rules_say_what_happened_and_how_urgent_it_is() -> None:
 
 
 def test_every_flow_is_scraped() -> None:
-    """The targets are the flows of docker-compose.yml, on the default metrics port."""
+    """The targets are the API and the flows of docker-compose.yml, on the default metrics port."""
     config = yaml.safe_load((HERE / "prometheus.yml").read_text())
     jobs = {job["job_name"]: job for job in config["scrape_configs"]}
     services = yaml.safe_load((TOP / "docker-compose.yml").read_text())["services"]
     flows = [n for n, s in services.items() if s.get("command", [])[:2] == ["flows", "run"]]
     targets = jobs["clarion"]["static_configs"][0]["targets"]
-    assert sorted(targets) == sorted(f"{name}:9464" for name in flows)
+    assert sorted(targets) == sorted(["api:8080", *(f"{name}:9464" for name in flows)])
     assert config["rule_files"] == ["alerts.yml"]
 
 
