@@ -92,7 +92,7 @@ def sync_client(url: str, *faults: str, retry: Retry = AT_ONCE) -> Client:
 
 
 @contextmanager
-def on_port(app: FastAPI) -> Iterator[str]:
+def on_port(app: Any) -> Iterator[str]:
     """Serve the application on a loopback port; give its URL."""
     config = uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning", lifespan="off")
     server = uvicorn.Server(config)
