@@ -133,7 +133,7 @@ API_FEEDBACK = Counter(
 )
 API_CLICKS = Counter(
     "clarion_api_clicks_total",
-    "Links followed, by whether Kafka took the click: recorded, lost",
+    "Links followed: the click recorded, or lost, as Kafka did not take it within a second",
     ["tenant", "result"],
 )
 API_REFUSED = Counter(

@@ -1,11 +1,7 @@
 """Makes the door from settings; nothing connects before it is used."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import lru_cache
 from os import urandom
-
-from clickhouse_connect.driver.client import Client
 
 from api.auth.access import Access
 from api.auth.limits import NoLimits
@@ -14,11 +10,13 @@ from api.publishing import Publisher
 from api.segment_stores import upload_to
 from api.web.applied import Applied
 from api.web.audit_trail import KafkaAuditTrail
+from api.web.clickhouse_client import SharedClickHouse
 from api.web.door import Door
 from api.web.outbox import KafkaOutbox
 from flows.clock import business_clock, wall_ms
 from flows.compose_stores import clickhouse_of
 from flows.config import load_tenants
+from flows.secret_reader import secret_reader
 from schemas.security import Insecure
 from schemas.settings import Settings
 from sinks.clickhouse import connect
@@ -51,14 +49,7 @@ def make_door(settings: Settings) -> Door:
     options = dict(settings.kafka.client_options())
     outbox = KafkaOutbox(options)
 
-    @contextmanager
-    def clickhouse() -> Iterator[Client]:
-        found = connect(clickhouse_of(settings))
-        try:
-            yield found
-        finally:
-            found.close()
-
+    clickhouse = SharedClickHouse(lambda: connect(clickhouse_of(settings)))
     return Door(
         settings=settings,
         tenants=load_tenants(settings.tenants_dir),
@@ -67,13 +58,14 @@ def make_door(settings: Settings) -> Door:
         definitions=RedisDefinitions(client),
         outbox=outbox,
         publisher=lru_cache(maxsize=1)(lambda: Publisher(options)),
-        clickhouse=clickhouse,
+        clickhouse=clickhouse.client,
         list_upload=upload_to(options),
         access=Access([], wall_ms),
         limits=NoLimits(),
         # A key of this process alone, where that is allowed: what it signs ends with it.
         signer=Signer(keys or [urandom(KEY_BYTES)]),
         seals=KeyRing(keys) if keys else None,
+        secrets=secret_reader(settings),
         audit=KafkaAuditTrail(outbox, wall_ms),
         now_ms=business_clock(settings.clock),
         wall_ms=wall_ms,
