@@ -28,6 +28,7 @@ GROUPS = {
     "api": "Take events over HTTP.",
     "audit": "See who did what through the API.",
     "sandbox": "Run the provider simulators.",
+    "clickhouse": "Let analysts read a tenant's rows.",
     "secrets": "Make and rotate the master key.",
     "config": "Check settings and tenants.",
     "schemas": "List and export the wire contracts.",
