@@ -134,12 +134,12 @@ class Campaigns:
         """Give all campaigns' ids, sorted."""
         return list(self._definitions.all(Kind.CAMPAIGN, self._tenant.name))
 
-    def remove(self, campaign: str) -> None:
-        """Forget a campaign that is not under way."""
+    def remove(self, campaign: str, *, over: int | None = None) -> None:
+        """Forget a campaign that is not under way. over: the version that it must have."""
         self.get(campaign)
         if self._under_way(campaign):
             raise CampaignError(f"{campaign!r} is under way: cancel it first", Why.CONFLICT)
-        self._writer.remove(Kind.CAMPAIGN, self._tenant.name, campaign)
+        self._writer.remove(Kind.CAMPAIGN, self._tenant.name, campaign, over=over)
 
     # -- before it starts
 

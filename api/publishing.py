@@ -1,8 +1,10 @@
 """Records onto topics, and definitions that flows have by the time the call returns."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any
+from uuid import uuid4
 
 from confluent_kafka import KafkaException, Producer
 
@@ -17,8 +19,11 @@ from schemas.definitions import (
 from schemas.stream import Record
 from schemas.topics import DEFINITIONS
 from state.definitions import Definitions
+from state.errors import StateError
 
 TIMEOUT_S = 15.0
+LEASE_S = 60.0
+"""How long a writer has the right to change a definition: longer than a change may take."""
 
 
 class PublishError(Exception):
@@ -64,7 +69,8 @@ class Publisher:
 class DefinitionWriter:
     """Writes definitions as records, and waits until the registry has put them into Redis.
 
-    wait_s: for the registry; 0 waits for Kafka alone.
+    Of several who change one at once, one comes after the other, so that each sees what the one
+    before it has done. wait_s: for the registry; 0 waits for Kafka alone.
     """
 
     def __init__(
@@ -87,10 +93,13 @@ class DefinitionWriter:
 
         Raises ConflictError, PublishError, StateError.
         """
-        known = self._definitions.get(kind, tenant, name)
-        version = known.version if known is not None else 0
-        if over is not None and version != over:
-            raise ConflictError(f"{kind} {name!r} is at version {version} by now, not {over}")
+        with self._alone(kind, tenant, name):
+            return self._put(kind, tenant, name, body, over)
+
+    def _put(
+        self, kind: Kind, tenant: str, name: str, body: Mapping[str, Any], over: int | None
+    ) -> int:
+        version = self._version(kind, tenant, name, over)
         record = DefinitionRecord(
             kind=kind,
             tenant=tenant,
@@ -108,10 +117,37 @@ class DefinitionWriter:
         self._await(kind, tenant, name, lambda now: now is not None and now.version > version)
         return version + 1
 
-    def remove(self, kind: Kind, tenant: str, name: str) -> None:
-        """Remove a definition. Raises PublishError, StateError."""
-        self._publisher.put([Record(DEFINITIONS, definition_key(kind, tenant, name), None)])
-        self._await(kind, tenant, name, lambda now: now is None)
+    def remove(self, kind: Kind, tenant: str, name: str, *, over: int | None = None) -> None:
+        """Remove a definition. over: as for put. Raises ConflictError, PublishError, StateError."""
+        with self._alone(kind, tenant, name):
+            self._version(kind, tenant, name, over)
+            self._publisher.put([Record(DEFINITIONS, definition_key(kind, tenant, name), None)])
+            self._await(kind, tenant, name, lambda now: now is None)
+
+    def _version(self, kind: Kind, tenant: str, name: str, over: int | None) -> int:
+        """Give the version there is, 0 for none. Raises ConflictError when it must be another."""
+        known = self._definitions.get(kind, tenant, name)
+        version = known.version if known is not None else 0
+        if over is not None and version != over:
+            raise ConflictError(f"{kind} {name!r} is at version {version} by now, not {over}")
+        return version
+
+    @contextmanager
+    def _alone(self, kind: Kind, tenant: str, name: str) -> Iterator[None]:
+        """Have the right to change it. Raises ConflictError when others keep it."""
+        owner = uuid4().hex
+
+        def is_mine() -> bool:
+            return self._definitions.hold(kind, tenant, name, owner, ttl_s=LEASE_S)
+
+        if not wait_until(is_mine, timeout_s=TIMEOUT_S):
+            raise ConflictError(f"{kind} {name!r} is being changed by others: try again")
+        try:
+            yield
+        finally:
+            # What is done is done; if Redis is away now, time takes the lease.
+            with suppress(StateError):
+                self._definitions.release(kind, tenant, name, owner)
 
     def _await(
         self, kind: Kind, tenant: str, name: str, holds: Callable[[Definition | None], bool]

@@ -1,9 +1,10 @@
 """What people do to segments works on this: the tenant, the shared state, the way to Kafka."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
+from typing import Any
 
 from api.refusals import RefusedError, Why
 from api.tenant_stores import TenantStores, tenant_stores
@@ -19,7 +20,7 @@ MakeUpload = Callable[[str, str, str], ListUpload]
 """Begins an upload: of which tenant, which segment, under which id."""
 
 
-def upload_to(options: dict[str, object]) -> MakeUpload:
+def upload_to(options: Mapping[str, Any]) -> MakeUpload:
     """Give what begins uploads. options: librdkafka's."""
     make = partial(ListUpload, options)
     return lambda tenant, segment, upload: make(tenant=tenant, segment=segment, upload=upload)

@@ -150,10 +150,10 @@ def _base(job: Job, stores: Stores) -> str:
     return counting.generation
 
 
-def take_down(stores: Stores, name: str) -> Callable[[], bool]:
+def take_down(stores: Stores, name: str, *, over: int | None = None) -> Callable[[], bool]:
     """Remove a list, a rule or a query, and its members; give what tells whether it is gone.
 
-    Raises RefusedError, PublishError.
+    over: the version that a definition must have. Raises RefusedError, ConflictError, PublishError.
     """
     tenant = stores.tenant.name
     counting, defined, exists = stores.what_is(name)
@@ -165,7 +165,7 @@ def take_down(stores: Stores, name: str) -> Callable[[], bool]:
         if counting is None:
             raise no_segment(name)
     if defined is not None:
-        stores.writer.remove(Kind.SEGMENT, tenant, name)
+        stores.writer.remove(Kind.SEGMENT, tenant, name, over=over)
     try:
         with stores.make_upload(tenant, name, "") as to:
             to.take_down(stores.uploads.of(tenant, name))

@@ -115,7 +115,7 @@ class Shelf:
             self._has(name, kept, version)
             self._write(name, _done(lambda: without(kept.book, version)), kept)
             return
-        self._stores.writer.remove(Kind.TEMPLATE, self.tenant.name, name)
+        self._stores.writer.remove(Kind.TEMPLATE, self.tenant.name, name, over=over)
 
     def lint(self, template: Template) -> list[Finding]:
         """Give the faults of a version."""

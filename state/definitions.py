@@ -9,7 +9,8 @@ import msgspec
 
 from schemas.definitions import Definition, Kind
 from state.errors import StateCorruptError
-from state.keys import definitions_key, definitions_mark_key
+from state.keys import definition_lease_key, definitions_key, definitions_mark_key
+from state.leases import hold_lease, release_lease
 from state.redis_client import Call, RedisClient, Script
 
 REFRESH_S = 0.2
@@ -50,6 +51,14 @@ class Definitions(Protocol):
 
         O(tenants); one round trip.
         """
+        ...
+
+    def hold(self, kind: Kind, tenant: str, name: str, owner: str, *, ttl_s: float) -> bool:
+        """Take or keep the right to change one; False when another has it. One round trip."""
+        ...
+
+    def release(self, kind: Kind, tenant: str, name: str, owner: str) -> None:
+        """Give that right back, if one has it. One round trip."""
         ...
 
 
@@ -116,6 +125,16 @@ class RedisDefinitions:
         """See Definitions."""
         where = [definitions_mark_key(tenant, kind) for tenant in tenants]
         return [(blob or b"").decode() for blob in self._client.get_all(where, where)]
+
+    def hold(self, kind: Kind, tenant: str, name: str, owner: str, *, ttl_s: float) -> bool:
+        """See Definitions."""
+        return hold_lease(
+            self._client, definition_lease_key(tenant, kind, name), owner, ttl_s=ttl_s
+        )
+
+    def release(self, kind: Kind, tenant: str, name: str, owner: str) -> None:
+        """See Definitions."""
+        release_lease(self._client, definition_lease_key(tenant, kind, name), owner)
 
 
 def _write(one: Definition) -> bytes:

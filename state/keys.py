@@ -112,6 +112,11 @@ def definitions_mark_key(tenant: str, kind: str) -> str:
     return f"{{{checked_tenant(tenant)}:{kind}}}:mark"
 
 
+def definition_lease_key(tenant: str, kind: str, name: str) -> str:
+    """Where it stands who changes a definition now."""
+    return f"{{{checked_tenant(tenant)}:{kind}}}:l:{name}"
+
+
 def runs_key(tenant: str, campaign: str) -> str:
     """Where a campaign's runs are."""
     return f"{{{checked_tenant(tenant)}:runs}}:{campaign}"

@@ -113,6 +113,7 @@ class MemoryDefinitions:
     def __init__(self) -> None:
         self._stored: dict[tuple[str, str], dict[str, Definition]] = {}
         self._marks: dict[tuple[str, str], int] = {}
+        self._leases: dict[tuple[str, str, str], str] = {}
 
     def apply(self, changes: Sequence[Definition | Removed]) -> None:
         """See Definitions."""
@@ -139,6 +140,15 @@ class MemoryDefinitions:
     def marks(self, kind: Kind, tenants: Sequence[str]) -> list[str]:
         """See Definitions."""
         return [str(self._marks.get((tenant, kind), "")) for tenant in tenants]
+
+    def hold(self, kind: Kind, tenant: str, name: str, owner: str, *, ttl_s: float) -> bool:  # noqa: ARG002 - ends only when it is given back
+        """See Definitions."""
+        return self._leases.setdefault((kind, tenant, name), owner) == owner
+
+    def release(self, kind: Kind, tenant: str, name: str, owner: str) -> None:
+        """See Definitions."""
+        if self._leases.get((kind, tenant, name)) == owner:
+            del self._leases[kind, tenant, name]
 
 
 class MemoryDedup:

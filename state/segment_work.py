@@ -7,7 +7,8 @@ import msgspec
 
 from state.errors import StateCorruptError
 from state.keys import segment_lease_key, segment_notes_key
-from state.redis_client import Call, RedisClient, Script
+from state.leases import hold_lease, release_lease
+from state.redis_client import RedisClient
 
 RULES = ""
 """What is leased for all rules of a tenant, which are built in one pass."""
@@ -51,19 +52,6 @@ class SegmentWork(Protocol):
         ...
 
 
-_HOLD = Script(
-    "segment lease",
-    """
-local holder = redis.call('GET', KEYS[1])
-if holder and holder ~= ARGV[1] then return 0 end
-if ARGV[2] == '0' then
-  redis.call('DEL', KEYS[1])
-else
-  redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
-end
-return 1
-""",
-)
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Note).decode
 
@@ -76,13 +64,11 @@ class RedisSegmentWork:
 
     def hold(self, tenant: str, what: str, owner: str, *, ttl_s: float) -> bool:
         """See SegmentWork."""
-        ttl_ms = max(1, int(ttl_s * 1_000))
-        call = Call(_HOLD, [segment_lease_key(tenant, what)], [owner, ttl_ms])
-        return bool(self._client.call([call])[0])
+        return hold_lease(self._client, segment_lease_key(tenant, what), owner, ttl_s=ttl_s)
 
     def release(self, tenant: str, what: str, owner: str) -> None:
         """See SegmentWork."""
-        self._client.call([Call(_HOLD, [segment_lease_key(tenant, what)], [owner, 0])])
+        release_lease(self._client, segment_lease_key(tenant, what), owner)
 
     def note(self, tenant: str, notes: Mapping[str, Note]) -> None:
         """See SegmentWork."""

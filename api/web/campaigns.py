@@ -139,8 +139,8 @@ def delete_campaign(
     campaigns = _campaigns(door_of(request), caller)
     _, found = campaigns.get(campaign_id)
     note(request, target=campaign_id, before=found.body)
-    when.over(found.version)
-    campaigns.remove(campaign_id)
+    with when.kept():
+        campaigns.remove(campaign_id, over=when.over(found.version))
     return Response(status_code=204, headers=request.state.limit_headers)
 
 

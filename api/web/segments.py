@@ -163,8 +163,9 @@ async def delete_segment(
         counting, defined, _ = stores.what_is(name)
         before = defined.body if defined is not None else getattr(counting, "generation", None)
         note(request, target=name, before=before)
-        when.over(0 if defined is None else defined.version)
-        return take_down(stores, name)
+        with when.kept():
+            over = when.over(0 if defined is None else defined.version)
+            return take_down(stores, name, over=over)
 
     gone = await eventually(await run_in_threadpool(remove), wait_s=wait_s)
     headers = request.state.limit_headers

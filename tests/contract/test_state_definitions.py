@@ -128,3 +128,16 @@ def test_a_view_follows_an_emptied_redis(valkey_client_alone: RedisClient) -> No
     valkey_client_alone.run("FLUSHALL")
     clock.now_s = 1.0
     assert view.of("acme") == {}
+
+
+def test_one_at_a_time_may_change_a_definition(stores: Stores) -> None:
+    """Until it gives the right back; each definition has its own."""
+    hold, release = stores.definitions.hold, stores.definitions.release
+    assert hold(Kind.TEMPLATE, "acme", "a", "me", ttl_s=60)
+    assert not hold(Kind.TEMPLATE, "acme", "a", "you", ttl_s=60)
+    assert hold(Kind.SEGMENT, "acme", "a", "you", ttl_s=60)
+    assert hold(Kind.TEMPLATE, "other", "a", "you", ttl_s=60)
+    release(Kind.TEMPLATE, "acme", "a", "you")
+    assert not hold(Kind.TEMPLATE, "acme", "a", "you", ttl_s=60)
+    release(Kind.TEMPLATE, "acme", "a", "me")
+    assert hold(Kind.TEMPLATE, "acme", "a", "you", ttl_s=60)

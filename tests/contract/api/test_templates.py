@@ -1,5 +1,6 @@
 """Templates over HTTP: drafts, faults, previews, versions in use and back."""
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -86,6 +87,18 @@ async def test_a_change_holds_for_what_was_seen(as_caller: AsCaller) -> None:
     ):
         assert (await late).status_code == 412
     assert await states(client) == [(1, "draft")]
+
+
+async def test_of_many_at_once_one_comes_through(as_caller: AsCaller) -> None:
+    """All have seen the same version; the others are told, and nothing of theirs is kept."""
+    client = as_caller("marketer")
+    seen = {"If-Match": (await client.put(WHERE, json=TEMPLATE)).headers["etag"]}
+    puts = [client.put(WHERE, json=titled(f"by {n}"), headers=seen) for n in range(8)]
+    answers = await asyncio.gather(*puts)
+    assert sorted(answer.status_code for answer in answers) == [200] + [412] * 7
+    winner = next(n for n, answer in enumerate(answers) if answer.status_code == 200)
+    kept = (await client.get(f"{WHERE}/versions/1")).json()["template"]["texts"]
+    assert kept["en"]["title"] == f"by {winner}"
 
 
 async def test_a_preview_is_what_the_users_device_would_get(
