@@ -1,7 +1,7 @@
 """Everything that Redis holds of users who are erased, but for their profiles."""
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 import msgspec
@@ -22,6 +22,19 @@ class Membership(NamedTuple):
     generation: str
 
 
+class Held(NamedTuple):
+    """A record about a user. kind: as in Erasing.sweep. name: of the cap, or gathering.
+
+    what: message ids of an exact cap, item ids of a gathering; nothing where it is packed.
+    expires_ms: from now, -1 when it does not.
+    """
+
+    kind: str
+    name: str
+    what: list[str]
+    expires_ms: int
+
+
 class Erasing(Protocol):
     """Finds and removes what belongs to users. All raise StateUnavailableError."""
 
@@ -35,6 +48,14 @@ class Erasing(Protocol):
         Kinds: segments, best_hours, caps, gatherings, tokens, records. Walks over all keys of the
         tenant once, whatever the number of users: O(keys), in steps of STEP. Safe to repeat.
         """
+        ...
+
+    def memberships(self, tenant: str, shards: int, user_id: str) -> list[str]:
+        """Give all segments that a user is in. O(segments); three round trips."""
+        ...
+
+    def held(self, tenant: str, shards: int, user_id: str) -> Iterator[Held]:
+        """Give what is kept about a user beside profile and segments. Costs as sweep."""
         ...
 
 
@@ -95,6 +116,45 @@ class RedisErasing:
             if tokens:
                 self._disown(tokens, found)
         return found
+
+    def memberships(self, tenant: str, shards: int, user_id: str) -> list[str]:
+        """See Erasing."""
+        counting = self._segments.generations(tenant)
+        shard = keys.shard_of(user_id, shards)
+        names = self._segments.names(tenant)
+        generations = [counting[name].generation if name in counting else "" for name in names]
+        found = self._client.run_many(
+            [
+                ("SISMEMBER", keys.segment_key(tenant, shard, name, generation), user_id)
+                for name, generation in zip(names, generations, strict=True)
+            ]
+        )
+        return [name for name, is_in in zip(names, found, strict=True) if is_in]
+
+    def held(self, tenant: str, shards: int, user_id: str) -> Iterator[Held]:
+        """See Erasing."""
+        whose = _Whose(tenant, shards, [user_id])
+        tag = keys.shard_tag(tenant, keys.shard_of(user_id, shards))
+        seen: set[bytes] = set()
+        for batch in self._client.scan(f"{tag}:*", step=STEP):
+            for key in batch:
+                owner = whose.of(key)
+                if owner is not None and key not in seen:
+                    seen.add(key)
+                    yield self._held(owner[1], key)
+
+    def _held(self, kind: str, key: bytes) -> Held:
+        mark, _, rest = key.partition(b"}:")[2].partition(b":")
+        is_sorted, is_hash = mark == b"z", mark == b"g"
+        read: Command = ("ZRANGE", key, 0, -1) if is_sorted else ("HKEYS", key)
+        if is_sorted or is_hash:
+            found, expires_ms = self._client.run_many([read, ("PTTL", key)])
+        else:
+            found, expires_ms = [], self._client.run("PTTL", key)
+        what = [one.decode("utf-8", "replace") for one in found]
+        if is_hash:  # items are named i<id>; the rest says how the window stands
+            what = [one[1:] for one in what if one.startswith("i") and one != "id"]
+        return Held(kind, _name(mark, rest), what, expires_ms)
 
     def _leave(self, tenant: str, shards: int, found: Mapping[str, Counter[str]]) -> None:
         """Take users out of all segments and the hash of best hours."""
@@ -176,6 +236,12 @@ def _owner(mark: bytes, rest: bytes) -> bytes:
     except ValueError:
         return b""
     return rest[len(name.encode()) + 1 :]
+
+
+def _name(mark: bytes, rest: bytes) -> str:
+    """Give the name of a cap or gathering, or the kind of a record."""
+    first, _, rest = rest.partition(b":")
+    return first.decode() if mark == b"w" else rest.decode("utf-8", "replace")[: int(first)]
 
 
 def _is_beside(owner: bytes, user: bytes) -> bool:

@@ -24,6 +24,8 @@ class Purpose(StrEnum):
     PREFERENCES = "preferences"
     CLICK = "click"
     CURSOR = "cursor"
+    RECEIPT = "receipt"
+    ERASED = "erased"
 
 
 class BadSignatureError(ValueError):
@@ -63,6 +65,17 @@ class Signer:
         if expires_at_ms and expires_at_ms <= now_ms:
             raise BadSignatureError("the link or token has expired")
         return body
+
+    def pseudonym(self, purpose: Purpose, text: str) -> str:
+        """Give a keyed hash that stands for a text: who has the key can tell it is of this text."""
+        return _mac(self._keys[purpose][0], text.encode()).hex()
+
+    def is_pseudonym(self, purpose: Purpose, text: str, given: str) -> bool:
+        """Tell whether it stands for the text, also by an older key."""
+        return any(
+            hmac.compare_digest(_mac(key, text.encode()).hex(), given)
+            for key in self._keys[purpose]
+        )
 
 
 def _derived(master: bytes, purpose: Purpose) -> bytes:

@@ -94,13 +94,15 @@ class DoorRoute(APIRoute):
     """A route of the door.
 
     `openapi_extra={"x-audit": "sums"}`: calls are too many to keep one by one; it counts them.
+    "always": a reading that is kept like a change.
     """
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Wrap the handler."""
         handle = super().get_route_handler()
-        counts = (self.openapi_extra or {}).get("x-audit") == "sums"
-        if counts or not (self.methods or set()) & _CHANGES:
+        audit = (self.openapi_extra or {}).get("x-audit")
+        keeps = audit == "always" or (self.methods or set()) & _CHANGES
+        if audit == "sums" or not keeps:
 
             async def plain(request: Request) -> Response:
                 bounded = BoundedRequest(request.scope, request.receive)
