@@ -6,11 +6,11 @@ from typing import Any
 from flows import deliver
 from flows.clock import wall_ms
 from flows.compose import Composer, Process
-from flows.config import SecretReader
 from flows.hooks import HookRunner
 from flows.kafka import KafkaSink
 from flows.live_credentials import LiveCredentials
 from flows.pruning_alarm import PruningAlarm
+from flows.secret_reader import secret_reader
 from flows.sender import Sender
 from operators.deliveries import decode_deliveries
 from operators.hooks import BeforeSend
@@ -23,7 +23,6 @@ from schemas.stream import Batch
 from sinks.credentials import Credentials
 from sinks.port import Sink
 from sinks.sealing import KeyRing, read_master_keys
-from sinks.secret_stores import CachedStore, VaultStore
 from state.definitions import RedisDefinitions
 from state.ledger import RedisLedger
 from state.pruning import RedisPruning
@@ -85,16 +84,11 @@ def make_deliver(composer: Composer, platform: Platform) -> Process:
 def make_credentials(composer: Composer, platform: Platform) -> LiveCredentials:
     """Make what keeps a platform's credentials; it reads nothing before its start()."""
     settings = composer.settings
-    vault = VaultStore(settings.vault) if settings.vault is not None else None
     keys = read_master_keys(settings.security)
     return LiveCredentials(
         composer.tenants,
         platform,
-        reader=SecretReader(
-            external=CachedStore(vault, fresh_s=settings.vault.fresh_s)
-            if vault is not None and settings.vault is not None
-            else None
-        ),
+        reader=secret_reader(settings),
         definitions=RedisDefinitions(composer.redis_now),
         ring=KeyRing(keys) if keys else None,
         fcm_url=settings.providers.fcm_url,

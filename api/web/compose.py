@@ -16,6 +16,7 @@ from api.web.outbox import KafkaOutbox
 from flows.clock import business_clock, wall_ms
 from flows.compose_stores import clickhouse_of
 from flows.config import load_tenants
+from flows.secret_reader import secret_reader
 from schemas.security import Insecure
 from schemas.settings import Settings
 from sinks.clickhouse import connect
@@ -64,6 +65,7 @@ def make_door(settings: Settings) -> Door:
         # A key of this process alone, where that is allowed: what it signs ends with it.
         signer=Signer(keys or [urandom(KEY_BYTES)]),
         seals=KeyRing(keys) if keys else None,
+        secrets=secret_reader(settings),
         audit=KafkaAuditTrail(outbox, wall_ms),
         now_ms=business_clock(settings.clock),
         wall_ms=wall_ms,

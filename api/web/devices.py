@@ -14,6 +14,7 @@ from api.web.paging import DEFAULT_LIMIT, Cursor, Limit, Page, after, page_of
 from api.web.problems import not_found
 from api.web.records import put, raw_of
 from api.web.routing import DoorRoute, deed_of
+from api.web.said import profile_of
 from operators.registry_words import device_words
 from schemas import topics
 from schemas.access import Principal, Scope
@@ -29,7 +30,7 @@ from schemas.user_api import (
     UserId,
     WebPushSubscription,
 )
-from state.profiles import Device, Profile, RedisProfiles
+from state.profiles import Device, Profile
 
 router = APIRouter(prefix="/v1", tags=["devices"], route_class=DoorRoute)
 
@@ -170,7 +171,7 @@ def get_devices(
     """Give a user's devices, as the registry has them."""
     door = door_of(request)
     tenant = door.tenant_of(caller)
-    profile = _profile(door, tenant, own_user(caller, user_id))
+    profile = profile_of(door, tenant, own_user(caller, user_id))
     if profile is None:
         raise not_found(f"user {user_id!r}")
     what = f"{tenant.name}/{user_id}/devices"
@@ -195,7 +196,7 @@ def get_device(request: Request, user_id: UserId, device_id: DeviceId, caller: R
     door = door_of(request)
     own_user(caller, user_id)
     own_device(caller, device_id)
-    device = _found(_profile(door, door.tenant_of(caller), user_id), device_id)
+    device = _found(profile_of(door, door.tenant_of(caller), user_id), device_id)
     if device is None:
         raise not_found(f"device {device_id!r} of user {user_id!r}")
     return answered(request, view_of(user_id, device_id, device_words(device)))
@@ -223,10 +224,6 @@ async def delete_device(
     ):
         return answered(request, None, 204, {"Preference-Applied": f"wait={wait_s}"})
     return answered(request, None, 202)
-
-
-def _profile(door: Door, tenant: Tenant, user_id: str) -> Profile | None:
-    return RedisProfiles(door.redis).get_many(tenant.name, tenant.shards, [user_id])[0]
 
 
 def _found(profile: Profile | None, device_id: str) -> Device | None:

@@ -16,6 +16,7 @@ from api.web.applied import Applied
 from api.web.audit import AuditTrail
 from api.web.outbox import Outbox
 from api.web.problems import not_found
+from flows.config import SecretReader
 from schemas.access import Principal
 from schemas.settings import Settings
 from schemas.tenant import Tenant
@@ -30,7 +31,7 @@ class Door:
 
     applied: waits for the registry. outbox: for async routes; publisher: for routes that may
     block. clickhouse: gives a client for one question. list_upload: begins an upload of a segment.
-    seals: seals credentials; None without a master key.
+    seals: seals credentials; None without a master key. secrets: reads those that are not sealed.
     now_ms: the flows' business clock; wall_ms: the machine's.
     """
 
@@ -47,6 +48,7 @@ class Door:
     limits: RequestLimits
     signer: Signer
     seals: KeyRing | None
+    secrets: SecretReader
     audit: AuditTrail
     now_ms: Callable[[], int]
     wall_ms: Callable[[], int]

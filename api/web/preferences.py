@@ -11,7 +11,7 @@ from api.web.door import door_of
 from api.web.guard import may, own_user
 from api.web.problems import not_found
 from api.web.routing import DoorRoute
-from api.web.said import PREFERENCES, known_of
+from api.web.said import PREFERENCES, profile_of
 from api.web.telling import instead, patch_with, shown, tell
 from api.web.users import TAKEN, Patch
 from schemas.access import Principal, Scope
@@ -29,10 +29,10 @@ def get_preferences(
 ) -> Response:
     """Give what a user wants, as the flows have it; the ETag is the version of the profile."""
     door = door_of(request)
-    known = known_of(door, door.tenant_of(caller), PREFERENCES, own_user(caller, user_id))
-    if known.profile is None:
+    profile = profile_of(door, door.tenant_of(caller), own_user(caller, user_id))
+    if profile is None:
         raise not_found(f"user {user_id!r}")
-    return shown(request, PREFERENCES, user_id, known.profile)
+    return shown(request, PREFERENCES, user_id, profile)
 
 
 @router.put(PATH, status_code=202, response_model=PreferencesView, responses=TAKEN)

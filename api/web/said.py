@@ -115,6 +115,11 @@ class _Read(NamedTuple, Generic[B]):
     known: Known[B]
 
 
+def profile_of(door: Door, tenant: Tenant, user_id: str) -> Profile | None:
+    """Give what the registry has of a user. Blocks. Raises StateError."""
+    return RedisProfiles(door.redis).get_many(tenant.name, tenant.shards, [user_id])[0]
+
+
 def known_of(door: Door, tenant: Tenant, aspect: Aspect[B], user_id: str) -> Known[B]:
     """Give what is known of a user, with what is still on its way. Blocks. Raises StateError."""
     return _read(door, tenant, aspect, [user_id])[0].known

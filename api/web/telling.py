@@ -89,7 +89,7 @@ def _view(aspect: Aspect[B], user_id: str, body: B | None, at_ms: int) -> BaseMo
 
 
 async def sent(door: Door, said: Sequence[Said[Any]], *more: Record) -> None:
-    """Return once Kafka has what was said. more: records that go with it. Raises ProblemError.
+    """Return once Kafka has what was said. more: records before it. Raises ProblemError.
 
     A record of the same millisecond as the one before waits for the next: the registry takes no
     time that lies after Kafka's own, and could not tell which of the two is newer.
@@ -97,7 +97,7 @@ async def sent(door: Door, said: Sequence[Said[Any]], *more: Record) -> None:
     ahead_ms = max((one.at_ms for one in said), default=0) - door.wall_ms()
     if ahead_ms > 0:
         await asyncio.sleep(min(ahead_ms, MAX_AHEAD_MS) / 1_000)
-    await put(door, [*(one.record for one in said), *more])
+    await put(door, [*more, *(one.record for one in said)])
 
 
 async def applied(

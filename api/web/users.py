@@ -14,13 +14,12 @@ from api.web.door import Door, door_of
 from api.web.guard import may, own_user
 from api.web.problems import ProblemError, document, faulty, not_found
 from api.web.routing import DoorRoute, read_body
-from api.web.said import PREFERENCES, PROFILE, Said, known_of, say, say_many
+from api.web.said import PREFERENCES, PROFILE, Said, profile_of, say, say_many
 from api.web.telling import instead, patch_with, sent, shown, tell
-from schemas import topics
+from operators.forget import device_tombstones
 from schemas.access import Principal, Scope
 from schemas.decode import BadMessageError, decode
-from schemas.registry import PreferencesBody, ProfileBody, registry_key
-from schemas.stream import Record
+from schemas.registry import PreferencesBody, ProfileBody
 from schemas.tenant import Tenant
 from schemas.user_api import (
     MAX_IMPORT,
@@ -30,7 +29,6 @@ from schemas.user_api import (
     UserId,
     UserView,
 )
-from state.profiles import Profile
 
 MAX_IMPORT_BYTES = 8_388_608
 NDJSON = frozenset({"application/x-ndjson", "application/ndjson", "application/jsonl"})
@@ -54,10 +52,10 @@ def get_user(
 ) -> Response:
     """Give what the registry knows about a user; the ETag is the version of the profile."""
     door = door_of(request)
-    known = known_of(door, door.tenant_of(caller), PROFILE, own_user(caller, user_id))
-    if known.profile is None:
+    profile = profile_of(door, door.tenant_of(caller), own_user(caller, user_id))
+    if profile is None:
         raise not_found(f"user {user_id!r}")
-    return shown(request, PROFILE, user_id, known.profile)
+    return shown(request, PROFILE, user_id, profile)
 
 
 @router.put("/users/{user_id}", status_code=202, response_model=UserView, responses=TAKEN)
@@ -115,7 +113,11 @@ async def delete_user(
     own_user(caller, user_id)
     profile, preferences = await run_in_threadpool(_forget, door, tenant, user_id)
     note(request, target=user_id, before=[profile.before, preferences.before])
-    await sent(door, [profile, preferences], *_gone(tenant, user_id, profile.known.profile))
+    known = profile.known.profile
+    devices = [one.device_id for one in known.devices] if known is not None else []
+    # So that no rebuild brings any of them back.
+    first = device_tombstones(tenant.name, user_id, devices)
+    await sent(door, [profile, preferences], *first)
     if wait_s and await door.applied.until(
         tenant, user_id, lambda now: now is None, timeout_s=wait_s
     ):
@@ -130,15 +132,6 @@ def _forget(
         say(door, tenant, PROFILE, user_id, lambda _known: None),
         say(door, tenant, PREFERENCES, user_id, lambda _known: None),
     )
-
-
-def _gone(tenant: Tenant, user_id: str, profile: Profile | None) -> list[Record]:
-    """Give the last words on all devices, so that no rebuild brings them back."""
-    devices = profile.devices if profile is not None else ()
-    return [
-        Record(topics.DEVICES, registry_key(tenant.name, user_id, one.device_id), None)
-        for one in devices
-    ]
 
 
 _IMPORT: dict[str, Any] = {

@@ -1,26 +1,29 @@
 """The public half of a web app's VAPID key, which browsers subscribe with."""
 
-from functools import lru_cache
 from typing import Annotated
 
 from fastapi import APIRouter, Request
+from pydantic import ValidationError
 from starlette.responses import Response
 
 from api.web.answers import answered
-from api.web.door import door_of
+from api.web.door import Door, door_of
 from api.web.guard import may
 from api.web.problems import ProblemError, not_found
 from api.web.routing import DoorRoute
-from flows.config import ConfigError, resolve_credentials
 from schemas.access import Principal, Scope
+from schemas.apps import secret_of
+from schemas.credentials import SealedCredential
+from schemas.definitions import Kind
 from schemas.fields import Name
-from schemas.tenant import Tenant, WebPushApp
+from schemas.tenant import WebPushApp
 from schemas.user_api import VapidKey
-from sinks.credentials import UnknownAppError, WebPushCredential
-from sinks.webpush_vapid import load_key, public_key
+from sinks.credential_check import BadSecretError
+from sinks.sealing import SealError
+from sinks.webpush_vapid import BadVapidError, load_key, public_key
 
-FRESH_MS = 60_000
-"""How long a key is given as it was read: one that was changed counts after this time."""
+FRESH = {"Cache-Control": "private, max-age=60"}
+"""A key that was changed counts for browsers after this time."""
 
 router = APIRouter(prefix="/v1", tags=["devices"], route_class=DoorRoute)
 
@@ -36,18 +39,22 @@ def get_vapid_public_key(
     if not isinstance(known, WebPushApp):
         raise not_found(f"web app {app!r}")
     try:
-        key = _public_key(tenant.name, app, known, door.wall_ms() // FRESH_MS)
-    except (ConfigError, UnknownAppError):
-        # What is wrong with a secret is for operators: `clarion config check` says it.
+        key = public_key(load_key(_private_key(door, tenant.name, app, known)))
+    except (BadSecretError, SealError, BadVapidError, ValidationError, UnicodeDecodeError):
+        # What is wrong with a secret is for operators: deliver logs it, and nothing of it is told.
         raise ProblemError(
             503, f"the key of the app {app!r} cannot be read", code="key_unavailable"
         ) from None
-    return answered(request, VapidKey(public_key=key))
+    return answered(request, VapidKey(public_key=key), headers=FRESH)
 
 
-@lru_cache(maxsize=1_000)
-def _public_key(tenant: str, name: str, app: WebPushApp, _minute: int) -> str:
-    """Derive it from the private key. Raises ConfigError, UnknownAppError."""
-    one = Tenant.model_construct(name=tenant, categories={}, apps={name: app})
-    found = resolve_credentials({tenant: one}).get(tenant, name, WebPushCredential)
-    return public_key(load_key(found.private_key_pem))
+def _private_key(door: Door, tenant: str, name: str, app: WebPushApp) -> str:
+    """Read the key from where the tenant's file says. Raises BadSecretError, SealError."""
+    text = door.secrets.read(secret_of(app))
+    if text is not None:
+        return text
+    sealed = door.definitions.get(Kind.CREDENTIAL, tenant, name)
+    if sealed is None or door.seals is None:
+        raise BadSecretError("nothing is set for the app, or there is no master key")
+    envelope = SealedCredential.model_validate_json(sealed.body).envelope
+    return door.seals.open(envelope, tenant=tenant, app=name).decode()

@@ -20,6 +20,7 @@ from api.web.applied import Applied
 from api.web.audit import Deed
 from api.web.door import Door
 from api.web.outbox import NotTakenError
+from flows.config import SecretReader
 from flows.list_upload import ListUpload
 from operators.define import Define
 from operators.profile_writer import WriteProfiles
@@ -264,6 +265,7 @@ def door(redis: RedisClient, outbox: AppliedOutbox, clickhouse: LazyClickHouse) 
         limits=NoLimits(),
         signer=Signer([SECRET]),
         seals=KeyRing([SECRET]),
+        secrets=SecretReader(),
         audit=MemoryTrail(),
         now_ms=lambda: NOW_MS,
         wall_ms=lambda: NOW_MS,

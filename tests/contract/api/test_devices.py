@@ -106,7 +106,7 @@ async def test_a_device_that_is_removed_is_gone(as_caller: AsCaller, outbox: App
 @pytest.mark.parametrize(
     ("changes", "field", "fix"),
     [
-        ({"app": "android"}, "app", "there is no 'android', use ios, web"),
+        ({"app": "android"}, "app", "there is no 'android', use ios, "),
         ({"app": "web"}, "platform", "the app 'web' is of webpush, use that"),
         ({"token": "short"}, "token", "an APNs token is 64 to 200 hexadecimal digits"),
         ({"platform": "sms"}, "platform", "must be 'apns', 'fcm' or 'webpush'"),
