@@ -41,10 +41,11 @@ from api.web.shortcut import EventsShortcut
 from schemas import metrics
 
 ROUTERS: tuple[APIRouter, ...] = (
+    # First, as they are tried one after the other and apps register whenever they start.
+    devices.router,
     audit_log.router,
     clicks.router,
     credentials.router,
-    devices.router,
     campaigns.router,
     erasures.router,
     events.router,
