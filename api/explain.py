@@ -5,6 +5,7 @@ A service without a printer: the command line and the HTTP API both show what it
 
 import re
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from api.explain_story import message_of, profile_now, told, where_it_stands
 from api.explained import Explained, Outcomes, Told
@@ -80,7 +81,7 @@ def explain(
         message_id=message_id,
         tenant=tenant,
         user_id=user_id,
-        message=message_of(decisions),
+        message=message_of(decisions) or _message(outcomes, tenant, message_id, groups),
         steps=steps,
         groups=groups,
         users=users,
@@ -118,6 +119,14 @@ def source_in(text: str) -> Source | None:
     if topic in EVENTS.values() and partition.isdecimal() and offset.isdecimal():
         return Source(topic, int(partition), int(offset))
     return None
+
+
+def _message(
+    outcomes: Outcomes, tenant: str, message_id: str, groups: Sequence[Group]
+) -> dict[str, Any]:
+    """Give what is known of a message from a decision about any of its users."""
+    one = outcomes.any_of(tenant, message_id) if groups else None
+    return message_of([one]) if one is not None else {}
 
 
 def _about_duplicates(

@@ -5,7 +5,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from sinks.outcome_history import Group, History
+from sinks.outcome_history import Decision, Group, History
 
 
 class Outcomes(Protocol):
@@ -17,6 +17,10 @@ class Outcomes(Protocol):
 
     def decisions(self, tenant: str, message_id: str, user_ids: Sequence[str]) -> History:
         """Give what was decided about these users, in time order; "" stands for the message."""
+        ...
+
+    def any_of(self, tenant: str, message_id: str) -> Decision | None:
+        """Give one decision that tells what the message is."""
         ...
 
     def groups(self, tenant: str, message_id: str) -> list[Group]:

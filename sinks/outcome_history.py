@@ -98,6 +98,16 @@ class OutcomeHistory:
         )
         return History([Decision(*row) for row in rows[:MAX_ROWS]], len(rows) > MAX_ROWS)
 
+    def any_of(self, tenant: str, message_id: str) -> Decision | None:
+        """Give one decision that tells what the message is; feedback does not."""
+        rows = self._rows(
+            f"SELECT {_COLUMNS} FROM outcomes"  # noqa: S608 - our own names
+            " WHERE tenant = {tenant:String} AND message_id = {message:String} AND category != ''"
+            " LIMIT 1",
+            {"tenant": tenant, "message": message_id},
+        )
+        return Decision(*rows[0]) if rows else None
+
     def knows(self, tenant: str, message_id: str) -> bool:
         """Tell whether anything was decided about a message."""
         rows = self._rows(

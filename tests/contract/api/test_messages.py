@@ -38,6 +38,9 @@ async def test_a_message_is_counted_by_status_reason_and_platform(
     tell(door, SENT, {**SENT, "device_id": "d2", "delivery_id": "y"}, NIGHT)
     body = (await as_caller("analyst").get("/v1/messages/m-1")).json()
     assert body["users"] == 2
+    assert body["about"] == {
+        "type": "sale", "category": "news", "priority": "low", "campaign_id": "", "sandbox": False,
+    }  # fmt: skip
     assert body["counts"] == [
         {"status": "sent", "reason": "accepted", "platform": "apns", "decisions": 2, "users": 1,
          "example_user_id": "u1"},

@@ -54,6 +54,10 @@ class Remembered:
         ]
         return History(found, self._is_cut)
 
+    def any_of(self, tenant: str, message_id: str) -> Decision | None:
+        found = (d for d in self._decisions if (d.tenant, d.message_id) == (tenant, message_id))
+        return next(found, None)
+
     def groups(self, tenant: str, message_id: str) -> list[Group]:
         return [g for g in self._groups if g.tenant == tenant and message_id]
 
@@ -139,6 +143,14 @@ def test_without_a_user_the_message_is_counted() -> None:
     assert (found.users, found.groups) == (4, [group])
     assert found.now == ""
     assert "sent accepted fcm: 5 decisions, 4 users, such as u9" in "\n".join(lines(found))
+
+
+def test_a_message_is_known_from_its_users_decisions() -> None:
+    """Mostly nothing was decided about the message as a whole."""
+    group = Group("acme", "suppressed", "opted_out", "", 1, 1, "u1")
+    found = explain(Remembered(decision(), groups=[group]), "m-1", now_ms=NOW_MS)
+    assert found.steps == []
+    assert found.message == {"type": "sale", "category": "news", "priority": "low"}
 
 
 def test_nothing_found_says_what_may_be_the_cause() -> None:
