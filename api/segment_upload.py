@@ -3,7 +3,8 @@
 import secrets
 import time
 from collections.abc import Callable, Iterator
-from typing import BinaryIO, NamedTuple
+from contextlib import suppress
+from typing import BinaryIO, NamedTuple, Self
 
 from api.publishing import PublishError
 from api.refusals import RefusedError, Why
@@ -13,7 +14,10 @@ from flows.list_upload import UploadError
 from operators.segment_lists import LIST
 from schemas.definitions import Kind
 from schemas.segment_lists import Mode
+from state.errors import StateError
 
+LEASE_S = 120.0
+"""How long an upload that does not go on keeps others from the list."""
 SHOWN = 20
 """Bad lines that are kept to be shown; the others are counted."""
 
@@ -55,11 +59,44 @@ class Watch:
         """Hear of a line that is left out."""
 
 
+class _Turn:
+    """The right to change a list, kept as long as it goes on: one upload at a time.
+
+    Two at once would clear away each other's parts. Raises RefusedError when others have it.
+    """
+
+    def __init__(self, stores: Stores, name: str) -> None:
+        self._work, self._tenant, self._name = stores.work, stores.tenant.name, name
+        self._what, self._owner = f"upload/{name}", secrets.token_hex(8)
+        self._until_s = 0.0
+
+    def __enter__(self) -> Self:
+        self.go_on()
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        # What is done is done; if Redis is away now, time takes the lease.
+        with suppress(StateError):
+            self._work.release(self._tenant, self._what, self._owner)
+
+    def go_on(self) -> None:
+        """Keep it, if it is time to."""
+        if (now_s := time.monotonic()) < self._until_s:
+            return
+        if not self._work.hold(self._tenant, self._what, self._owner, ttl_s=LEASE_S):
+            raise RefusedError(
+                f"name: {self._name!r} is being changed by another upload, try again after it",
+                Why.CONFLICT,
+            )
+        self._until_s = now_s + LEASE_S / 4
+
+
 class _Reader:
     """The ids of a file, while it counts and tells what is wrong. Raises RefusedError."""
 
-    def __init__(self, job: Job, watch: Watch) -> None:
+    def __init__(self, job: Job, turn: _Turn, watch: Watch) -> None:
         self._job = job
+        self._turn = turn
         self._watch = watch
         self.good = self.bad = 0
         self.lines: list[Line] = []
@@ -73,6 +110,7 @@ class _Reader:
                     self._refuse(line)
                     continue
                 self.good += 1
+                self._turn.go_on()
                 if not self.good % 10_000:
                     self._watch.read(self.good)
                 yield line.user_id
@@ -103,10 +141,14 @@ def upload(stores: Stores, job: Job, file: BinaryIO, watch: Watch | None = None)
     and what it put up is cleared away. Raises RefusedError, PublishError.
     """
     own_name(job.name)
+    with _Turn(stores, job.name) as turn:
+        return _upload(stores, job, file, _Reader(job, turn, watch or Watch()))
+
+
+def _upload(stores: Stores, job: Job, file: BinaryIO, reader: _Reader) -> Uploaded:
     base = _base(job, stores)
     tenant, name = stores.tenant.name, job.name
     before = stores.uploads.of(tenant, name)
-    reader = _Reader(job, watch or Watch())
     id_ = f"{time.time_ns() // 1_000_000:013d}-{secrets.token_hex(4)}"
     try:
         with stores.make_upload(tenant, name, id_) as to:
@@ -167,7 +209,7 @@ def take_down(stores: Stores, name: str, *, over: int | None = None) -> Callable
     if defined is not None:
         stores.writer.remove(Kind.SEGMENT, tenant, name, over=over)
     try:
-        with stores.make_upload(tenant, name, "") as to:
+        with _Turn(stores, name), stores.make_upload(tenant, name, "") as to:
             to.take_down(stores.uploads.of(tenant, name))
     except UploadError as error:
         raise PublishError(_of_kafka(stores, f"{error}; try again")) from error

@@ -175,6 +175,29 @@ async def test_uploads_at_once_are_bounded(
     assert (await first).json()["users"] == 2
 
 
+async def test_one_upload_of_a_list_at_a_time(as_caller: AsCaller, door: Door) -> None:
+    """The second one is told; two at once would clear away each other's parts."""
+    began, go_on = asyncio.Event(), asyncio.Event()
+
+    async def slow() -> AsyncIterator[bytes]:
+        yield b"u1\n"
+        began.set()
+        await go_on.wait()
+        yield b"u2\n"
+
+    client = as_caller("marketer")
+    await put(client, "u0\n")
+    first = asyncio.create_task(put(client, slow()))
+    await began.wait()
+    assert (await put(client, "u3\n", mode="add")).status_code == 409
+    assert (await client.delete("/v1/segments/vip")).status_code == 409
+    other = await client.put("/v1/segments/other/members", content="u1\n", headers=CSV)
+    assert other.status_code == 200
+    go_on.set()
+    assert (await first).json()["members"] == members(door) == 2
+    assert (await put(client, "u4\n", mode="add")).json()["members"] == 3
+
+
 async def test_kafka_that_is_away_is_503(as_caller: AsCaller, outbox: AppliedOutbox) -> None:
     """The list stays as it was."""
     outbox.refuses = True
