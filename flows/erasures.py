@@ -28,6 +28,7 @@ AT_ONCE = 100
 LEASE = "!erasures"
 """No segment's name: those have no exclamation mark."""
 LEASE_S = 600.0
+OVERDUE_MS = 600_000
 FOLLOW_MS = 60_000
 """How long the registry may take to follow the tombstones before they are put again."""
 REGISTRY = "registry"
@@ -92,8 +93,15 @@ class ErasureKeeper:
 
     def turn(self) -> None:
         """Do all that is due now. Raises StateError, ClickHouseError, NotPutError."""
-        for tenant in self._tenants:
-            known = self._erasures.of(tenant)
+        overdue_ms, overdue = self._now_ms() - OVERDUE_MS, 0
+        views = {tenant: self._erasures.of(tenant) for tenant in self._tenants}
+        for known in views.values():
+            overdue += sum(
+                one.body.state is not ErasureState.COMPLETE and one.body.due_ms < overdue_ms
+                for one in known.values()
+            )
+        metrics.ERASURES_OVERDUE.set(overdue)
+        for tenant, known in views.items():
             if known:
                 self._turn(tenant, known)
 

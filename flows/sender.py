@@ -21,6 +21,7 @@ from flows.lanes import by_topic
 from operators.recall import RecallDeliveries
 from operators.settle import IN_DOUBT, Settled
 from schemas import metrics
+from schemas.outcomes import Status
 from schemas.pipeline import FAST
 from schemas.stream import Batch, Positions, Source
 from sinks.port import Sink
@@ -35,6 +36,7 @@ STOP_DEFER_S, STOP_GIVE_UP_S = 1.0, 6.0
 MOVE_DEFER_S, MOVE_GIVE_UP_S = 2.0, 15.0
 """Before partitions move: a request may take its whole timeout."""
 FINISH_TIMEOUT_S = 30.0
+PRODUCTION = "production"
 
 
 class Sender:
@@ -156,6 +158,7 @@ class Sender:
             ticket = self._pending.popleft()
             self._emitted.append(ticket)
             settled += _settled(ticket)
+            _count_mixed(ticket)
             positions.update(ticket.positions)
         return [Batch(settled, batch.now_ms, batch.generation, positions)]
 
@@ -263,6 +266,15 @@ class Sender:
         except BaseException as error:  # noqa: BLE001 - handed to the dataflow's thread, which stops
             self._failure = error
             self._opened.set()
+
+
+def _count_mixed(ticket: Ticket) -> None:
+    """Count what was sent although one half of it is a sandbox: the message, or the token."""
+    for (delivery, _), answer in zip(ticket.items, ticket.answers, strict=True):
+        is_real = delivery.environment == PRODUCTION
+        if delivery.sandbox is is_real and answer is not None and answer[0].status is Status.SENT:
+            what = "message" if is_real else "credential"
+            metrics.SANDBOX_SENDS.labels(delivery.platform, delivery.tenant, what).inc()
 
 
 def _settled(ticket: Ticket) -> list[Settled]:

@@ -178,3 +178,6 @@ ERASURE_SWEEPS = Counter(
     "Sweeps of the stores for users who are erased",
     ["tenant", "result"],
 )
+ERASURES_OVERDUE = Gauge(
+    "clarion_erasures_overdue", "Erasures whose next sweep has been due for a while"
+)

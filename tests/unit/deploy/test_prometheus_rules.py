@@ -55,6 +55,8 @@ def test_rules_use_values_that_flows_give() -> None:
         "priority": [*Priority],
     }
     for rule in RULES:
+        if "clarion_api_" in rule["expr"]:
+            continue  # its status is HTTP's
         for label, pattern in re.findall(r"(\w+)(?:=~|!~|=)\"([^\"]+)\"", rule["expr"]):
             for alternative in pattern.split("|"):
                 if label in words:
