@@ -55,8 +55,11 @@ class ProblemBody(BaseModel):
     errors: list[FieldFault] = Field(default_factory=list)
 
 
-class ProblemError(Exception):
-    """The request ends with this problem. field, fix: of the one fault, if it is about a field."""
+class ProblemError(HTTPException):
+    """The request ends with this problem. field, fix: of the one fault, if it is about a field.
+
+    An HTTPException, because FastAPI hides all others that come up while it reads a body.
+    """
 
     def __init__(
         self,
@@ -67,12 +70,14 @@ class ProblemError(Exception):
         errors: Sequence[tuple[str, str]] = (),
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        super().__init__(detail)
+        super().__init__(status, detail, headers)
         self.status = status
         self.code = code or CODES.get(status, "error")
-        self.detail = detail
         self.errors = errors
-        self.headers = headers
+
+    def __str__(self) -> str:
+        """Give what is for people."""
+        return self.detail
 
     def response(self) -> JSONResponse:
         """Give the answer."""

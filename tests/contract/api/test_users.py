@@ -169,6 +169,27 @@ async def test_a_patch_that_makes_no_valid_profile_is_refused(
     assert (await client.patch(U1, json={}, headers=WAIT)).json()["attributes"] == {}
 
 
+@pytest.mark.parametrize(
+    ("content", "status", "code"),
+    [
+        (b"{", 400, "bad_json"),
+        (b'{"attributes": {"x": "' + b"y" * 1_048_576 + b'"}}', 413, "too_large"),
+        (b'{"attributes": ' + b'{"x":' * 40 + b"1" + b"}" * 41, 422, "invalid"),
+        (b"[1]", 422, "invalid"),
+    ],
+)
+async def test_a_body_that_is_none_says_why(
+    as_caller: AsCaller, outbox: AppliedOutbox, content: bytes, status: int, code: str
+) -> None:
+    """No JSON, too large, too deep, no object."""
+    for method in ("PUT", "PATCH"):
+        answer = await as_caller("producer").request(
+            method, U1, content=content, headers={"Content-Type": "application/json"}
+        )
+        assert (answer.status_code, answer.json()["code"]) == (status, code)
+    assert not outbox.records
+
+
 async def test_who_has_devices_only_has_no_profile_yet(as_caller: AsCaller) -> None:
     """They are known, with nothing said."""
     client = as_caller("producer")
