@@ -49,6 +49,7 @@ check: .venv/.ready
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+	@$(BIN)/python -m tests.audit
 
 format: .venv/.ready
 	@$(BIN)/ruff check --fix .
