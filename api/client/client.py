@@ -8,9 +8,20 @@ from typing import Any, Generic, Self, TypeVar
 
 import httpx
 
+from api.client.access import Audit, Credentials, Keys
 from api.client.areas import Awaited, Blocking, M
 from api.client.core import Core, Paged, Reply, Request, Steps, Wait
 from api.client.events import Events
+from api.client.marketing import Campaigns, Figures, Segments, Templates
+from api.client.people import (
+    ClickLinks,
+    Devices,
+    Erasures,
+    Feedback,
+    Messages,
+    Preferences,
+    Users,
+)
 from api.client.retrying import Retry
 
 T = TypeVar("T")
@@ -49,6 +60,20 @@ class _Areas(Generic[M]):
         )
         core = Core(retry or Retry())
         self.events: Events[M] = Events(core, self)
+        self.messages: Messages[M] = Messages(core, self)
+        self.devices: Devices[M] = Devices(core, self)
+        self.users: Users[M] = Users(core, self)
+        self.preferences: Preferences[M] = Preferences(core, self)
+        self.erasures: Erasures[M] = Erasures(core, self)
+        self.feedback: Feedback[M] = Feedback(core, self)
+        self.links: ClickLinks[M] = ClickLinks(core, self)
+        self.segments: Segments[M] = Segments(core, self)
+        self.templates: Templates[M] = Templates(core, self)
+        self.campaigns: Campaigns[M] = Campaigns(core, self)
+        self.figures: Figures[M] = Figures(core, self)
+        self.keys: Keys[M] = Keys(core, self)
+        self.credentials: Credentials[M] = Credentials(core, self)
+        self.audit: Audit[M] = Audit(core, self)
 
     def _connect(self, **options: Any) -> Any:
         raise NotImplementedError

@@ -3,7 +3,7 @@
 from functools import lru_cache
 from hashlib import sha256
 from importlib.resources import files
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 from fastapi import APIRouter, Header
 from starlette.responses import Response
@@ -15,7 +15,7 @@ MAX_AGE_S = 3_600
 """Browsers look for a new service worker at least once a day, whatever this says."""
 
 router = APIRouter(prefix="/v1/sdk", tags=["sdk"], route_class=DoorRoute)
-_ANSWERS = {
+_ANSWERS: dict[int | str, dict[str, Any]] = {
     200: {"content": {f"{MEDIA_TYPE}; charset=utf-8": {"schema": {"type": "string"}}}},
     304: {"description": "The browser has it already"},
 }
