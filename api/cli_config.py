@@ -7,11 +7,12 @@ from cyclopts import App
 
 from api.cli import CommandError
 from api.cli_schemas import write_texts
-from flows.config import ConfigError, load_tenants, resolve_credentials
+from flows.config import ConfigError, SecretReader, load_tenants, resolve_credentials
 from flows.hook_check import check_hooks
 from schemas.reference import configuration_page
 from schemas.settings import BadSettingsError, load_settings
 from schemas.tenant import Tenant
+from sinks.secret_stores import VaultStore
 
 app = App(name="config", help="Check settings and tenants.")
 
@@ -25,15 +26,16 @@ def check(directory: Path | None = None, /, *, secrets: bool = False) -> None:
     directory: Path
         Where the tenants' files are; CLARION_TENANTS_DIR when not given.
     secrets: bool
-        Also read the secrets that they point to and check that they are keys, and that the hooks
-        they name are installed here.
+        Also read the secrets that they point to, but for sealed ones, and check that they are
+        keys, and that the hooks they name are installed here.
 
     """
     try:
         settings = load_settings()
         tenants = load_tenants(directory or settings.tenants_dir)
         if secrets:
-            resolve_credentials(tenants)
+            vault = VaultStore(settings.vault) if settings.vault is not None else None
+            resolve_credentials(tenants, reader=SecretReader(external=vault))
             check_hooks(tenants)
     except (BadSettingsError, ConfigError) as error:
         raise CommandError(f"the configuration has faults\n{error}") from None
