@@ -23,16 +23,16 @@ def cancel_message(
     writer: DefinitionWriter,
     now_ms: int,
     by: str = "",
-) -> None:
+) -> Control:
     """Retract what of a message has not left for a provider; seen everywhere within a second.
 
     What is taken back already stays as it is. Recalls older than any message are swept on the way.
-    Raises RecallError, PublishError, StateError.
+    Gives what holds now. Raises RecallError, PublishError, StateError.
     """
     known = definitions.all(Kind.CONTROL, tenant)
     name = message_control(message_id)
-    if name in known and control_of(known[name]).state is ControlState.CANCELLED:
-        return
+    if name in known and (held := control_of(known[name])).state is ControlState.CANCELLED:
+        return held
     old = [
         each
         for each, one in known.items()
@@ -40,7 +40,8 @@ def cancel_message(
     ]
     if len(known) - len(old) >= MAX_PER_KIND:
         raise RecallError(f"{MAX_PER_KIND} messages and campaigns are stopped already")
-    body = Control(state=ControlState.CANCELLED, by=by).model_dump(mode="json")
-    writer.put(Kind.CONTROL, tenant, name, body)
+    control = Control(state=ControlState.CANCELLED, by=by)
+    writer.put(Kind.CONTROL, tenant, name, control.model_dump(mode="json"))
     for swept in old[:SWEPT_AT_ONCE]:
         writer.remove(Kind.CONTROL, tenant, swept)
+    return control

@@ -139,7 +139,10 @@ class TraceEntry(_Answer):
 
 
 class Cancelled(_Answer):
-    """A message is taken back: what of it has not left for a provider stops within a second."""
+    """A message is taken back: what of it has not left for a provider stops within a second.
+
+    by: who took it back first.
+    """
 
     message_id: str
     state: str = "cancelled"

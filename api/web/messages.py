@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from functools import partial
+from hashlib import blake2b
 from typing import Annotated, TypeVar
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
@@ -126,7 +127,8 @@ async def trace_message(
     """List a message's decisions in time order, with the ids of their traces."""
     door = door_of(request)
     tenant = door.tenant_of(caller).name
-    what = f"{tenant}/trace/{user_id} {message_id}"
+    # Hashed, as ids are long: a cursor has a bound.
+    what = f"{tenant}/trace/{blake2b(f'{user_id} {message_id}'.encode()).hexdigest()[:32]}"
     place = after(door.signer, what, cursor, door.wall_ms())
 
     def ask() -> list[Decision] | None:
@@ -195,7 +197,7 @@ def cancel(
     tenant = door.tenant_of(caller).name
     by = f"{caller.kind} {caller.id}"[:200]
     try:
-        cancel_message(
+        control = cancel_message(
             tenant,
             message_id,
             definitions=door.definitions,
@@ -205,5 +207,5 @@ def cancel(
         )
     except RecallError as error:
         raise ProblemError(409, str(error), code="too_many_recalls") from None
-    note(request, target=message_id, after={"state": "cancelled", "by": by})
-    return Cancelled(message_id=message_id, by=by)
+    note(request, target=message_id, after=control.model_dump(mode="json"))
+    return Cancelled(message_id=message_id, by=control.by)

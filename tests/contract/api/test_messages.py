@@ -183,6 +183,18 @@ async def test_a_trace_of_one_user_has_no_others(as_caller: AsCaller, door: Door
     assert answer.status_code == 422
 
 
+async def test_a_trace_of_the_longest_ids_has_a_next_page(as_caller: AsCaller, door: Door) -> None:
+    """A cursor does not grow with them."""
+    ids = {"message_id": "\U0001f600" * 128, "user_id": "\U0001f600" * 128}
+    tell(door, {**SENT, **ids}, {**SENT, **ids, "attempt": 2})
+    client = as_caller("operator")
+    path = f"/v1/messages/{quote(ids['message_id'])}/trace"
+    params = {"user_id": ids["user_id"], "limit": 1}
+    first = (await client.get(path, params=params)).json()
+    second = await client.get(path, params={**params, "cursor": first["next_cursor"]})
+    assert [one["attempt"] for one in second.json()["items"]] == [2]
+
+
 @pytest.mark.parametrize("message_id", ["a/b", "ü#%?", "m" * 129])
 async def test_ids_may_hold_anything_visible(
     as_caller: AsCaller, door: Door, message_id: str
@@ -211,8 +223,9 @@ async def test_clickhouse_away_is_503(as_caller: AsCaller, app: FastAPI, door: D
 
 async def test_a_message_is_taken_back_before_it_is_known(as_caller: AsCaller, door: Door) -> None:
     """The control is there when the call returns, by the caller; a repeat changes nothing."""
-    client = as_caller("producer")
-    answers = [await client.post("/v1/messages/m-1/cancel") for _ in range(2)]
+    answers = [
+        await as_caller(role).post("/v1/messages/m-1/cancel") for role in ("producer", "admin")
+    ]
     assert [one.json() for one in answers] == [
         {"message_id": "m-1", "state": "cancelled", "by": "key k-producer"}
     ] * 2
