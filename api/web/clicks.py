@@ -13,6 +13,7 @@ from api.web.door import Door, door_of
 from api.web.feedback import record_of
 from api.web.guard import may, own_user
 from api.web.items import read_item, told
+from api.web.openapi import PUBLIC
 from api.web.outbox import NotTakenError
 from api.web.problems import ProblemBody, ProblemError, faulty, not_found
 from api.web.routing import DoorRoute, deed_of
@@ -98,7 +99,13 @@ def _signed(door: Door, tenant: Tenant, caller: Principal, item: object) -> str:
 _REDIRECT: dict[int | str, dict[str, Any]] = {302: {"description": "To where the link leads"}}
 
 
-@router.get("/c/{signed}", status_code=302, response_class=Response, responses=_REDIRECT)
+@router.get(
+    "/c/{signed}",
+    status_code=302,
+    response_class=Response,
+    responses=_REDIRECT,
+    openapi_extra=PUBLIC,
+)
 async def follow(request: Request, signed: Signed) -> Response:
     """Follow a link: the click is reported as feedback, and the answer leads to the link's URL.
 
@@ -112,7 +119,13 @@ async def follow(request: Request, signed: Signed) -> Response:
     return _to(link)
 
 
-@router.head("/c/{signed}", status_code=302, response_class=Response, responses=_REDIRECT)
+@router.head(
+    "/c/{signed}",
+    status_code=302,
+    response_class=Response,
+    responses=_REDIRECT,
+    openapi_extra=PUBLIC,
+)
 async def look(request: Request, signed: Signed) -> Response:
     """Tell where a link leads, and record nothing."""
     return _to(_opened(door_of(request), signed))
