@@ -25,7 +25,7 @@ from api.web.campaign_bodies import (
 from api.web.conditions import When, etag
 from api.web.door import Door, door_of
 from api.web.guard import may
-from api.web.paging import DEFAULT_LIMIT, Cursor, Limit, Page, after, page_of
+from api.web.paging import DEFAULT_LIMIT, CostlyLimit, Cursor, Page, after, page_of
 from api.web.permits import check_sendable
 from api.web.problems import ProblemError, faulty
 from api.web.routing import DoorRoute
@@ -59,7 +59,7 @@ def _check(caller: Principal, campaign: Campaign) -> None:
 
 @router.get("/campaigns")
 def list_campaigns(
-    request: Request, caller: Reader, limit: Limit = DEFAULT_LIMIT, cursor: Cursor = ""
+    request: Request, caller: Reader, limit: CostlyLimit = DEFAULT_LIMIT, cursor: Cursor = ""
 ) -> Page[CampaignRow]:
     """List the campaigns and where their latest runs stand."""
     door = door_of(request)

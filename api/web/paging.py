@@ -11,6 +11,8 @@ from api.web.problems import ProblemError
 
 T = TypeVar("T")
 Limit = Annotated[int, Query(ge=1, le=1_000, description="how many at most")]
+CostlyLimit = Annotated[int, Query(ge=1, le=200, description="how many at most")]
+"""Of lists of which every item asks the stores anew."""
 Cursor = Annotated[str, Query(max_length=1_024, description="of the page before, or nothing")]
 DEFAULT_LIMIT = 100
 

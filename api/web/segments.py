@@ -17,7 +17,7 @@ from api.web.audit import note
 from api.web.conditions import When, etag
 from api.web.door import Door, door_of
 from api.web.guard import may
-from api.web.paging import DEFAULT_LIMIT, Cursor, Limit, Page, after, page_of
+from api.web.paging import DEFAULT_LIMIT, CostlyLimit, Cursor, Limit, Page, after, page_of
 from api.web.routing import DoorRoute
 from api.web.segment_bodies import (
     SegmentDefined,
@@ -49,7 +49,7 @@ _LATER: dict[int | str, dict[str, Any]] = {
 
 @router.get("/segments")
 def list_segments(
-    request: Request, caller: Reader, limit: Limit = DEFAULT_LIMIT, cursor: Cursor = ""
+    request: Request, caller: Reader, limit: CostlyLimit = DEFAULT_LIMIT, cursor: Cursor = ""
 ) -> Page[SegmentRow]:
     """List the segments by name: what they are made of, how many are in them, since when."""
     door = door_of(request)
