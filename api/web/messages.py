@@ -6,7 +6,7 @@ from functools import partial
 from hashlib import blake2b
 from typing import Annotated, TypeVar
 
-from fastapi import APIRouter, Depends, Path, Query, Request, Response
+from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from api.explain import NoProfileError, explain
@@ -58,9 +58,14 @@ _UNKNOWN = (
 )
 
 
-def _wait_s(request: Request) -> int:
+def _wait_s(
+    prefer: Annotated[
+        list[str] | None,
+        Header(description=f"`wait=N`: seconds to wait until it is known, {MAX_WAIT_S} at most"),
+    ] = None,
+) -> int:
     """Give how long the client would wait, in whole seconds. Source: RFC 7240 §4.3."""
-    for wish in ",".join(request.headers.getlist("prefer")).split(","):
+    for wish in ",".join(prefer or ()).split(","):
         name, _, value = wish.partition(";")[0].partition("=")
         value = value.strip().strip('"')
         if name.strip().lower() == "wait" and value.isascii() and value.isdecimal():
