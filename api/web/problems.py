@@ -1,5 +1,6 @@
 """Errors as RFC 9457 problem documents: a stable code, the field and the fix."""
 
+import re
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
@@ -110,11 +111,17 @@ def not_found(what: str) -> ProblemError:
     return ProblemError(404, f"there is no {what}")
 
 
+_INNER = re.compile(r"([a-z_][a-z0-9_.]*): (.+)", re.DOTALL)
+"""A path inside a field that is checked by itself, such as a campaign's message."""
+
+
 def faulty(sentences: str, *, code: str = "invalid") -> ProblemError:
     """Faults as `schemas.decode` tells them: `path: what to do`, by semicolons."""
     errors = []
     for sentence in sentences.split("; "):
         field, colon, fix = sentence.partition(": ")
+        if inner := _INNER.match(fix):
+            field, fix = f"{field}.{inner[1]}", inner[2]
         if colon and " " not in field:
             errors.append((field, fix))
     return ProblemError(422, sentences, code=code, errors=errors)

@@ -162,6 +162,7 @@ async def test_what_a_caller_may_send_holds_for_campaigns_too(
         ({"message": {**MESSAGE, "category": "nope"}}, "message.category"),
         ({**CAMPAIGN, "schedule": {"cron": "x x x x x"}}, "schedule.cron"),
         ({**CAMPAIGN, "speed": 1}, "speed"),
+        ({"message": {**MESSAGE, "template": "x"}}, "message.template"),
     ],
 )
 async def test_what_is_wrong_names_its_field(
