@@ -12,6 +12,7 @@ from typing import Final, NamedTuple
 from clickhouse_connect.driver.client import Client
 
 from schemas.fields import NAME_PATTERN
+from sinks.clickhouse_queries import HIDDEN
 
 MIN_PASSWORD_CHARS: Final = 12
 MAX_PASSWORD_CHARS: Final = 200
@@ -46,7 +47,10 @@ def names_of(tenant: str) -> Names:
 
 
 def tenant_tables(client: Client, database: str) -> list[str]:
-    """Give all tables and views with a tenant column, but materialized views, which only feed."""
+    """Give all tables and views with a tenant column that analysts may read.
+
+    Not materialized views, which only feed, nor HIDDEN.
+    """
     found = client.query(
         "SELECT DISTINCT c.table FROM system.columns AS c"
         " INNER JOIN system.tables AS t ON t.database = c.database AND t.name = c.table"
@@ -54,7 +58,7 @@ def tenant_tables(client: Client, database: str) -> list[str]:
         " AND t.engine != 'MaterializedView' ORDER BY c.table",
         parameters={"database": database},
     )
-    return [row[0] for row in found.result_rows]
+    return [row[0] for row in found.result_rows if row[0] not in HIDDEN]
 
 
 def grant_statements(
