@@ -1,21 +1,39 @@
 """`clarion events`: send and check events."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, Parameter
 
 from api.cli import CommandError
 
+if TYPE_CHECKING:
+    from api.client import Client
+
 app = App(name="events", help="Send and check events.", help_format="plaintext")
 
 PRODUCE_TIMEOUT_S = 15.0
+REMOTE_ITEMS = 1_000
+MAX_SHOWN = 20
+"""Faults of a file that are shown; the rest are counted."""
+
+Api = Annotated[
+    str | None,
+    Parameter(
+        help="go through the HTTP API at this URL, unless --bootstrap is given",
+        env_var="CLARION_API",
+    ),
+]
+Key = Annotated[str | None, Parameter(help="an API key for it", env_var="CLARION_KEY")]
 
 
 @app.command
 def send(
     *,
-    tenant: str,
+    tenant: Annotated[str, Parameter(help="needed without --api")] = "",
     category: str,
     title: str = "",
     body: str = "",
@@ -29,9 +47,13 @@ def send(
     bootstrap: Annotated[
         str | None, Parameter(help="host:port; else CLARION_KAFKA__BOOTSTRAP")
     ] = None,
-    api: Annotated[str | None, Parameter(help="send over HTTP instead, to this URL")] = None,
+    api: Api = None,
+    key: Key = None,
 ) -> None:
-    """Put one event on its topic and print its id once Kafka has it."""
+    """Put one event on its topic and print its id once Kafka has it.
+
+    With --api it goes through the HTTP API instead, and needs neither Kafka nor settings.
+    """
     from uuid import uuid4  # noqa: PLC0415 - what --help need not wait for
 
     audience: dict[str, Any] = {}
@@ -47,14 +69,19 @@ def send(
         audience["group"] = group
     event = {
         "id": str(uuid4()),
-        "tenant": tenant,
         "type": type,
         "category": category,
         "priority": priority,
         "audience": audience,
         "content": {"title": title, "body": body},
     }
-    print(_post(event, api) if api else _produce(event, bootstrap))  # noqa: T201 - a command's output
+    if tenant:
+        event["tenant"] = tenant
+    if api and not bootstrap:
+        with remote(api, key) as client:
+            print(client.events.send(event))  # noqa: T201 - a command's output
+    else:
+        print(_produce(event, bootstrap))  # noqa: T201 - as above
 
 
 @app.command
@@ -62,11 +89,17 @@ def produce(
     file: Annotated[Path, Parameter(help="NDJSON: one event a line")],
     *,
     bootstrap: str | None = None,
+    api: Api = None,
+    key: Key = None,
 ) -> None:
     """Put the events of a file on their topics, each checked first; print their ids.
 
-    Nothing is sent when any of them is wrong.
+    Nothing is sent when any of them is wrong. With --api they go through the HTTP API instead, in
+    batches: it checks each of them, and what is wrong keeps nothing else back.
     """
+    if api and not bootstrap:
+        _produce_remotely(file, api, key)
+        return
     from schemas.events import BadEventError, decode_event  # noqa: PLC0415 - what --help need not wait for
 
     events = []
@@ -86,9 +119,18 @@ def produce(
 def cancel(
     message: Annotated[str, Parameter(help="the event's id")],
     *,
-    tenant: str,
+    tenant: Annotated[str, Parameter(help="needed without --api")] = "",
+    api: Api = None,
+    key: Key = None,
 ) -> None:
     """Retract a message: what of it has not left for a provider stops, within a second."""
+    if api:
+        with remote(api, key) as client:
+            client.messages.cancel(message)
+        print(f"{message}: cancelled, within a second everywhere")  # noqa: T201 - a command's output
+        return
+    if not tenant:
+        raise CommandError("give --tenant, or --api and --key")
     from time import time_ns  # noqa: PLC0415 - what --help need not wait for
 
     from api.publishing import DefinitionWriter, Publisher  # noqa: PLC0415 - as above
@@ -109,18 +151,49 @@ def cancel(
     print(f"{message}: cancelled, within a second everywhere")  # noqa: T201 - a command's output
 
 
-def _post(event: dict[str, Any], api: str) -> str:
-    import httpx  # noqa: PLC0415 - what --help need not wait for
+@contextmanager
+def remote(api: str, key: str | None) -> "Iterator[Client]":
+    """Give a client of the API; what it raises becomes a CommandError."""
+    from api.client import ClarionError, Client  # noqa: PLC0415 - what --help need not wait for
+
+    if not key:
+        raise CommandError(f"{api}: give --key, or set CLARION_KEY")
+    try:
+        with Client(api, key) as client:
+            yield client
+    except (ClarionError, ValueError) as error:
+        raise CommandError(f"{api}: {error}") from error
+
+
+def _produce_remotely(file: Path, api: str, key: str | None) -> None:
+    """Send a file's events, REMOTE_ITEMS at a time; raise CommandError for those that are wrong."""
+    faults: list[str] = []
+    with remote(api, key) as client, file.open("rb") as lines:
+        numbered = (one for one in enumerate(lines, start=1) if one[1].strip())
+        while some := list(islice(numbered, REMOTE_ITEMS)):
+            events = [_parsed(file, number, line) for number, line in some]
+            for (number, _), result in zip(some, client.events.send_many(events), strict=True):
+                if result.problem is None:
+                    print(result.id)  # noqa: T201 - a command's output
+                else:
+                    faults.append(f"{file}:{number}: {result.problem.detail}")
+    if faults:
+        more = len(faults) - MAX_SHOWN
+        raise CommandError(
+            "\n".join(faults[:MAX_SHOWN] + ([f"and {more} more"] if more > 0 else []))
+        )
+
+
+def _parsed(file: Path, number: int, line: bytes) -> dict[str, Any]:
+    import json  # noqa: PLC0415 - what --help need not wait for
 
     try:
-        answer = httpx.post(f"{api.rstrip('/')}/v1/events", json=event, timeout=PRODUCE_TIMEOUT_S)
-        body = answer.json()
-    except (httpx.HTTPError, ValueError) as error:
-        raise CommandError(f"{api}: {error}") from error
-    if answer.status_code != httpx.codes.ACCEPTED:
-        raise CommandError(f"{api}: {answer.status_code}: {body.get('detail', body)}")
-    event_id: str = body["id"]
-    return event_id
+        event = json.loads(line)
+    except ValueError as error:
+        raise CommandError(f"{file}:{number}: is no JSON: {error}") from error
+    if not isinstance(event, dict):
+        raise CommandError(f"{file}:{number}: an event is an object")
+    return event
 
 
 def _produce(event: dict[str, Any], bootstrap: str | None) -> str:
