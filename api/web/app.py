@@ -7,6 +7,7 @@ from typing import Any
 
 from fastapi import APIRouter, FastAPI
 from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.web import (
@@ -67,9 +68,14 @@ ROUTERS: tuple[APIRouter, ...] = (
 _PROBLEMS: dict[int | str, dict[str, Any]] = {
     status: {"model": ProblemBody, "content": {MEDIA_TYPE: {}}, "description": what}
     for status, what in {
+        400: "No request that can be read",
         401: "Nobody that we know",
         403: "Not with this credential",
         404: "There is no such thing for this caller",
+        408: "The body came too slowly",
+        412: "It is another version by now: read it again",
+        413: "The body is too large",
+        415: "The body is of another kind",
         422: "Faults, each with its field and fix",
         429: "Too often; see Retry-After",
         503: "A store does not answer; try again",
@@ -108,6 +114,10 @@ def create_app(door: Door) -> FastAPI:
     return app
 
 
+GONE = 499
+"""The client went away before it was answered. Not registered; nginx's."""
+
+
 class Observed:
     """Counts, times and logs requests by their route."""
 
@@ -132,6 +142,8 @@ class Observed:
 
         try:
             await self._app(scope, receive, watched)
+        except ClientDisconnect:
+            status = GONE
         finally:
             route = getattr(scope.get("route"), "path_format", "")
             took_s = time.perf_counter() - started

@@ -205,6 +205,7 @@ def get_device(request: Request, user_id: UserId, device_id: DeviceId, caller: R
 @router.delete(
     DEVICE,
     status_code=202,
+    response_class=Response,
     responses={204: {"description": "Applied, as `Prefer: wait=N` asked"}},
 )
 async def delete_device(

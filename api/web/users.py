@@ -99,6 +99,7 @@ async def patch_user(
 @router.delete(
     "/users/{user_id}",
     status_code=202,
+    response_class=Response,
     responses={204: {"description": "Applied, as `Prefer: wait=N` asked"}},
 )
 async def delete_user(
