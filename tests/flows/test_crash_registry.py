@@ -11,6 +11,7 @@ import pytest
 from clickhouse_connect.driver.client import Client
 from flow_harness import Runner, Stores, run_through_crashes
 
+from flows import rebuild
 from flows.compose_stores import clickhouse_of
 from sandbox.clickhouse import ClickHouseFacade
 from schemas.definitions import DefinitionRecord, Kind
@@ -20,6 +21,7 @@ from schemas.registry import registry_key
 from schemas.settings import Settings
 from schemas.stream import Record
 from schemas.topics import (
+    AUDIT,
     DEAD_REGISTRY,
     DEFINITIONS,
     DEVICES,
@@ -139,6 +141,23 @@ def test_what_users_did_is_counted_once_and_makes_a_segment(
     Runner(settings, "registry").run(until=lambda: segments.count("acme", 4, "regulars") == 8)
     (count,) = client.query("SELECT uniqExact(event_id) FROM user_events").result_rows
     assert count == (40,)
+
+
+def test_the_audit_log_has_each_entry_once(
+    stores: Stores, settings: Settings, client: Client
+) -> None:
+    """Also after crashes; what is no entry is a dead letter, and a rebuild passes it by."""
+    now = datetime.now(UTC).isoformat()
+    said = {"tenant": "acme", "action": "PUT /v1/x", "status": 200, "at": now}
+    entries = [{**said, "audit_id": f"a{n}", "count": n + 1} for n in range(COUNT)]
+    stores.put([_record(AUDIT, b"acme", one) for one in [*entries, {**said, "status": "x"}]])
+    run_through_crashes(Runner(settings, "registry"))
+    rows = client.query("SELECT count(), sum(count) FROM audit FINAL").result_rows
+    assert rows == [(COUNT, COUNT * (COUNT + 1) // 2)]
+    (error,) = {letter.error for letter in stores.decoded(DEAD_REGISTRY, DeadLetter)}
+    assert "status" in error
+    assert "audit_id" in error
+    assert [*rebuild.rebuild(settings)][-1].unreadable == 0
 
 
 def test_a_token_leaves_its_old_user_and_a_late_death_spares_a_newer_registration(
