@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from random import uniform
+from time import sleep
 from typing import Generic, NamedTuple, TypeVar
 
 from pydantic import BaseModel
@@ -23,8 +25,11 @@ from schemas.stream import Record
 from schemas.tenant import Tenant
 from schemas.user_api import PreferencesView, UserView
 from state.pending import Pending, RedisPending
-from state.profiles import MAX_ATTEMPTS, Profile, RedisProfiles
+from state.profiles import Profile, RedisProfiles
 
+MAX_ATTEMPTS = 16
+PAUSE_S, MAX_PAUSES = 0.005, 8
+"""Before each further attempt: up to so many seconds more, so often."""
 MAX_AHEAD_MS = 2_000
 """How far ahead of ours another server's clock may be."""
 
@@ -144,7 +149,9 @@ def say_many(
     pending = RedisPending(door.redis)
     done: dict[str, Said[B] | ProblemError] = {}
     left = list(edits)
-    for _ in range(MAX_ATTEMPTS):
+    for attempt in range(MAX_ATTEMPTS):
+        # Those who met spread out, wider each time: one of them wins each round.
+        sleep(uniform(0, min(attempt, MAX_PAUSES) * PAUSE_S))  # noqa: S311 - no secret
         swaps = {}
         for user_id, (newest, known) in zip(left, _read(door, tenant, aspect, left), strict=True):
             try:

@@ -11,6 +11,7 @@ from api.web.door import Door
 from schemas import topics
 from schemas.decode import decode
 from schemas.registry import PreferencesBody, ProfileBody, UserProfile, registry_key
+from state.pending import Pending, RedisPending
 from tests.contract.api.door_stand import NOW_MS, AppliedOutbox, AsCaller
 from tests.contract.api.examples_users import APNS
 from tests.unit.operators.test_registry_words import preferences, profiles
@@ -96,10 +97,11 @@ async def test_patches_count_one_upon_the_other_while_the_registry_is_behind(
 async def test_patches_at_once_all_count(as_caller: AsCaller, outbox: AppliedOutbox) -> None:
     """None is lost, whatever order they are taken in."""
     client = as_caller("producer")
-    wanted = {f"a{n}": n for n in range(6)}
-    await asyncio.gather(
+    wanted = {f"a{n}": n for n in range(20)}
+    answers = await asyncio.gather(
         *(client.patch(U1, json={"attributes": {k: v}}) for k, v in wanted.items())
     )
+    assert {answer.status_code for answer in answers} == {202}
     newest = max(
         (decode(UserProfile, one.value) for one in outbox.records), key=lambda one: one.updated_at
     )
@@ -293,3 +295,15 @@ async def test_what_kafka_does_not_take_is_503(as_caller: AsCaller, outbox: Appl
     outbox.refuses = False
     found = (await client.patch(U1, json={"country": "DE"}, headers=WAIT)).json()
     assert (found["locale"], found["country"]) == ("de", "DE")
+
+
+async def test_a_server_whose_clock_is_far_ahead_is_waited_for_by_the_client(
+    as_caller: AsCaller, door: Door, outbox: AppliedOutbox
+) -> None:
+    """The registry would take the later change for the older one, so it is refused."""
+    ahead = Pending(NOW_MS + 60_000, b"")
+    RedisPending(door.redis).swap_many("acme", 4, "u", {"u1": (None, ahead)})
+    answer = await as_caller("producer").put(U1, json={"locale": "de"})
+    assert answer.status_code == 503
+    assert "clock" in answer.json()["detail"]
+    assert not outbox.records
