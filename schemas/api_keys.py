@@ -6,12 +6,14 @@ from pydantic import Field, model_validator
 
 from schemas.access import Role, Scope, priorities_of, scopes_of
 from schemas.content import Wire
+from schemas.duration import WholeSeconds
 from schemas.fields import Name, Time
 from schemas.pipeline import Priority
 from schemas.tenant_access import EventsPerDay, PerSecond
 
 MAX_SECRETS = 3
 """Secrets of one key that hold at the same time."""
+MAX_OVERLAP_S = 30 * 86_400
 
 Label = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]+$")]
 """What people call a key."""
@@ -81,3 +83,50 @@ class ApiKey(KeyGrants):
     created_at: Time
     created_by: Annotated[str, Field(max_length=400)]
     secrets: Annotated[tuple[SecretHash, ...], Field(min_length=1, max_length=MAX_SECRETS)]
+
+
+class KeyChange(Wire):
+    """What to change of a key; what is left out stays as it is, null takes a bound away."""
+
+    name: Label | None = None
+    roles: Annotated[tuple[Role, ...], Field(min_length=1, max_length=len(Role))] | None = None
+    scopes: Annotated[tuple[Scope, ...], Field(min_length=1, max_length=len(Scope))] | None = None
+    priorities: (
+        Annotated[tuple[Priority, ...], Field(min_length=1, max_length=len(Priority))] | None
+    ) = None
+    categories: Annotated[tuple[Name, ...], Field(min_length=1, max_length=200)] | None = None
+    requests_per_s: PerSecond | None = None
+    events_per_day: EventsPerDay | None = None
+    expires_at: Time | None = None
+
+
+class KeyRotation(Wire):
+    """How to change a key's secret. overlap_s: how long the secrets of before go on counting."""
+
+    overlap_s: Annotated[WholeSeconds, Field(ge=0, le=MAX_OVERLAP_S)] = 86_400
+
+
+class SecretView(Wire):
+    """When a secret was made and until when it holds; null for no end."""
+
+    made_at: Time
+    until: Time | None = None
+
+
+class KeyView(KeyGrants):
+    """A key as it is shown: never its secret.
+
+    id: stands in the key's text, clk_<tenant>_<id>_<secret>. version: one more with each change.
+    """
+
+    id: str
+    version: int
+    created_at: Time
+    created_by: str
+    secrets: tuple[SecretView, ...]
+
+
+class NewKey(KeyView):
+    """A key with its text, shown this once. key: what goes into Authorization: Bearer."""
+
+    key: str

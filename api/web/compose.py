@@ -4,6 +4,8 @@ from functools import lru_cache
 from os import urandom
 
 from api.auth.access import Access
+from api.auth.api_keys import ApiKeys
+from api.auth.device_tokens import DeviceTokens
 from api.auth.limits import NoLimits
 from api.auth.signing import Signer
 from api.publishing import Publisher
@@ -50,20 +52,27 @@ def make_door(settings: Settings) -> Door:
     outbox = KafkaOutbox(options)
 
     clickhouse = SharedClickHouse(lambda: connect(clickhouse_of(settings)))
+    tenants = load_tenants(settings.tenants_dir)
+    definitions, profiles = RedisDefinitions(client), RedisProfiles(client)
+    # A key of this process alone, where that is allowed: what it signs ends with it.
+    signer = Signer(keys or [urandom(KEY_BYTES)])
+    provers = [
+        ApiKeys(tenants, definitions, wall_ms),
+        DeviceTokens(signer, tenants, profiles, wall_ms),
+    ]
     return Door(
         settings=settings,
-        tenants=load_tenants(settings.tenants_dir),
+        tenants=tenants,
         redis=client,
-        applied=Applied(RedisProfiles(client)),
-        definitions=RedisDefinitions(client),
+        applied=Applied(profiles),
+        definitions=definitions,
         outbox=outbox,
         publisher=lru_cache(maxsize=1)(lambda: Publisher(options)),
         clickhouse=clickhouse.client,
         list_upload=upload_to(options),
-        access=Access([], wall_ms),
+        access=Access(provers, wall_ms),
         limits=NoLimits(),
-        # A key of this process alone, where that is allowed: what it signs ends with it.
-        signer=Signer(keys or [urandom(KEY_BYTES)]),
+        signer=signer,
         seals=KeyRing(keys) if keys else None,
         secrets=secret_reader(settings),
         audit=KafkaAuditTrail(outbox, wall_ms),

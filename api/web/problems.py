@@ -158,6 +158,10 @@ def _problem(_request: Request, error: Exception) -> JSONResponse:
 
 
 def _away(_request: Request, error: Exception) -> JSONResponse:
+    return away(error)
+
+
+def away(error: Exception) -> JSONResponse:
     """Tell that a store is away, and not what it said."""
     what = "the state store"
     if isinstance(error, PublishError):

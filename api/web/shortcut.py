@@ -10,7 +10,8 @@ from fastapi import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.web.events import post_events
-from api.web.problems import ProblemError
+from api.web.problems import ProblemError, away
+from state.errors import StateError
 
 PATH: Final = "/v1/events"
 
@@ -40,4 +41,6 @@ class EventsShortcut:
             response = await post_events(Request(scope, receive))
         except ProblemError as problem:
             response = problem.response()
+        except StateError as error:
+            response = away(error)
         await response(scope, receive, send)
