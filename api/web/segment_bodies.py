@@ -24,7 +24,10 @@ class SegmentRow(BaseModel):
 
 
 class LastBuild(BaseModel):
-    """The last attempt to build a rule or query. error: "" when it went well."""
+    """The last attempt to build a rule or query. error: "" when it went well.
+
+    version: of the definition; 0 after a refresh was asked for and before it is built.
+    """
 
     version: int
     at: str
