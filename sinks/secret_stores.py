@@ -103,12 +103,6 @@ class VaultStore:
         self._client: httpx.Client | None = None
         self._login_token = ""
 
-    def close(self) -> None:
-        """Close the connection."""
-        client, self._client = self._client, None
-        if client is not None:
-            client.close()
-
     def read(self, reference: str) -> str:
         """See SecretStore."""
         path, _, field = reference.partition("#")
