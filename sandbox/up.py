@@ -1,5 +1,6 @@
 """`clarion up`: the embedded stack, kept until Ctrl-C, with some passengers to write to."""
 
+import json
 import signal
 import tempfile
 import threading
@@ -12,13 +13,16 @@ from flows.checkpoint import produce
 from flows.clock import wall_ms
 from sandbox.demo_tenant import sandbox_tenant
 from sandbox.flights import airports
-from sandbox.passengers import Population
+from sandbox.passenger_mix import APPS
+from sandbox.passengers import TENANT, Population
 from sandbox.processes import StartError
 from sandbox.stack import NOT_DURABLE, Ports, Stack
 from schemas.pipeline import Platform
 
 USERS = 100
 WATCH_S = 0.5
+TOKEN = "5e" * 32
+"""A device token that the APNs simulator accepts."""
 
 
 def up(ports: Ports, *, directory: Path | None) -> None:
@@ -41,7 +45,8 @@ def up(ports: Ports, *, directory: Path | None) -> None:
             _register(stack)
             api = stack.start_api()
             stack.await_flows()
-            console.print(_addresses(stack, api), highlight=False, soft_wrap=True)
+            key = _key(stack)
+            console.print(_addresses(stack, api, key), highlight=False, soft_wrap=True)
             while not stop.wait(WATCH_S):
                 failed = stack.failed()
                 if failed:
@@ -69,7 +74,19 @@ def _register(stack: Stack) -> None:
         raise StartError("the broker did not take the registrations")
 
 
-def _addresses(stack: Stack, api: str) -> str:
+def _key(stack: Stack) -> str:
+    """Make an API key that may do everything for the tenant."""
+    said = stack.ask(
+        *("keys", "create", "--tenant", TENANT, "--name", "clarion up", "--role", "admin", "--json")
+    )
+    try:
+        found: str = json.loads(said)["key"]
+    except (ValueError, KeyError):
+        raise StartError(f"no API key was made: {said[-500:]}") from None
+    return found
+
+
+def _addresses(stack: Stack, api: str, key: str) -> str:
     if stack.settings is None:
         raise RuntimeError("the stores are started by now")
     settings = stack.settings
@@ -95,16 +112,28 @@ def _addresses(stack: Stack, api: str) -> str:
 {metrics}
   logs             {stack.directory / "logs"}
 
-[bold]Three things to try[/bold] (tenant skyline has the users u0000000 to u{USERS - 1:07d}):
+[bold]Register, choose, send, ask why[/bold] (an API key of the tenant {TENANT}, which ends with this stack):
 
-  1. Send something:
-     clarion events send --bootstrap {bootstrap} --tenant skyline --category transactional \\
+export CLARION_API={api} CLARION_KEY={key}
+
+curl -s -X PUT $CLARION_API/v1/users/me/devices/phone -H "Authorization: Bearer $CLARION_KEY" -H 'Prefer: wait=5' --json '{{"platform": "apns", "app": "{APPS[Platform.APNS]}", "token": "{TOKEN}"}}'
+
+curl -s -X PATCH $CLARION_API/v1/users/me/preferences -H "Authorization: Bearer $CLARION_KEY" -H 'Prefer: wait=5' --json '{{"opted_out_categories": ["marketing"]}}'
+
+curl -s $CLARION_API/v1/events -H "Authorization: Bearer $CLARION_KEY" --json '{{"id": "hello-1", "type": "boarding", "category": "transactional", "priority": "high", "audience": {{"users": ["me"]}}, "content": {{"title": "Boarding", "body": "Gate 7 in ten minutes"}}}}'
+
+curl -s "$CLARION_API/v1/messages/hello-1/explain?user_id=me" -H "Authorization: Bearer $CLARION_KEY" -H 'Prefer: wait=10'
+
+[bold]More to try[/bold] (the tenant also has the users u0000000 to u{USERS - 1:07d}):
+
+  Send without the API, straight onto Kafka:
+     clarion events send --bootstrap {bootstrap} --tenant {TENANT} --category transactional \\
        --user u0000001 --user u0000002 --title "Boarding" --body "Gate 7 in ten minutes"
 
-  2. Ask why they did (not) get it:
+  Ask the analytics:
      curl '{clickhouse}/?database=clarion' --data-binary \\
        'SELECT user_id, platform, status, reason, latency_ms FROM outcomes ORDER BY occurred_at DESC LIMIT 10 FORMAT Pretty'
 
-  3. Watch a flow:
+  Watch a flow:
      curl -s http://127.0.0.1:{first}/metrics | grep clarion_
 """  # noqa: E501, S608 - commands to copy stay on their line

@@ -1,6 +1,7 @@
 """The commands people run first, as they run them."""
 
 import json
+import shutil
 import signal
 import socket
 import subprocess
@@ -69,6 +70,7 @@ def test_up_prints_what_to_try_and_ends_all_its_children(tmp_path: Path) -> None
             seen += line
         assert "survive no crash" in seen
         assert "clarion events send" in seen
+        _try_the_commands(seen)
         children = psutil.Process(process.pid).children(recursive=True)
         assert len(children) >= 10
         process.send_signal(signal.SIGINT)
@@ -78,6 +80,25 @@ def test_up_prints_what_to_try_and_ends_all_its_children(tmp_path: Path) -> None
     assert process.returncode == 0
     _gone, alive = psutil.wait_procs(children, timeout=10)
     assert not alive
+
+
+def _try_the_commands(printed: str) -> None:
+    """Paste what is printed: the last of the four commands tells that the push was accepted."""
+    lines = printed.splitlines()
+    first = next(n for n, line in enumerate(lines) if line.startswith("export CLARION_API="))
+    commands = [lines[first], *(line for line in lines[first:] if line.startswith("curl -s "))]
+    assert len(commands) == 5, printed
+    if shutil.which("curl") is None:
+        return
+    script = "\n".join(f"{one}; echo" for one in commands)
+    done = subprocess.run(
+        ["/bin/sh", "-c", script], capture_output=True, text=True, timeout=TIMEOUT_S, check=False
+    )
+    answers = [json.loads(line) for line in done.stdout.splitlines() if line]
+    assert answers[0]["device_token"].startswith("cdt_")
+    assert answers[1]["opted_out_categories"] == ["marketing"]
+    assert answers[2] == {"id": "hello-1"}
+    assert answers[3]["steps"][-1]["reason"] == Reason.ACCEPTED
 
 
 def test_a_taken_port_is_an_error_that_names_it(tmp_path: Path) -> None:
