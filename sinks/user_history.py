@@ -41,7 +41,7 @@ class UserHistory:
                     f"SELECT count() FROM {table} WHERE {_MINE}",  # noqa: S608 - our own names
                     parameters={"tenant": tenant, "user": user_id},
                     settings=_SETTINGS,
-                ).first_row[0]
+                ).result_rows[0][0]
             )
             for table in HELD
         }
