@@ -20,13 +20,20 @@ _CHALLENGE = {"WWW-Authenticate": 'Bearer realm="clarion"'}
 
 async def admit(door: Door, request: Request, scope: Scope, cost: int = 1) -> Principal:
     """Let a request in. cost: how many requests it counts as. Raises ProblemError, StateError."""
-    principal = await _caller(door, request)
-    request.state.principal = principal
+    principal = await identify(door, request)
     if scope not in principal.scopes:
         metrics.API_REFUSED.labels("forbidden").inc()
         raise ProblemError(403, f"this credential has not the scope {scope}")
     await hold_to_limits(door, request, principal, cost)
     return principal
+
+
+async def identify(door: Door, request: Request) -> Principal:
+    """Give who calls, found out once for a request. Raises ProblemError: 401, 429, 503."""
+    known: Principal | None = getattr(request.state, "principal", None)
+    if known is None:
+        known = request.state.principal = await _caller(door, request)
+    return known
 
 
 async def hold_to_limits(door: Door, request: Request, principal: Principal, cost: int = 1) -> None:

@@ -13,6 +13,7 @@ from api.web.audit import note
 from api.web.choices_page import changed, page_of
 from api.web.door import Door, door_of
 from api.web.guard import hold_to_limits, may, own_user
+from api.web.openapi import PUBLIC
 from api.web.problems import ProblemError, not_found
 from api.web.routing import DoorRoute, read_body
 from api.web.said import PREFERENCES, PROFILE, Known, Said, known_of, say
@@ -109,7 +110,9 @@ def _opened(door: Door, purpose: Purpose, signed: str) -> _Link:
     return _Link(tenant, user_id, category, type_, actor)
 
 
-@router.get("/unsubscribe/{signed}", response_class=HTMLResponse, responses=_PAGE)
+@router.get(
+    "/unsubscribe/{signed}", response_class=HTMLResponse, responses=_PAGE, openapi_extra=PUBLIC
+)
 async def ask_to_unsubscribe(request: Request, signed: Signed) -> Response:
     """Show a page with one button. It changes nothing: mail scanners follow links."""
     link = _opened(door_of(request), Purpose.UNSUBSCRIBE, signed)
@@ -117,7 +120,12 @@ async def ask_to_unsubscribe(request: Request, signed: Signed) -> Response:
     return HTMLResponse(link_page.asking(link.tenant.name, what), headers=link_page.HEADERS)
 
 
-@router.post("/unsubscribe/{signed}", response_model=Unsubscribed, responses=_PAGE)
+@router.post(
+    "/unsubscribe/{signed}",
+    response_model=Unsubscribed,
+    responses=_PAGE,
+    openapi_extra=PUBLIC,
+)
 async def unsubscribe(request: Request, signed: Signed) -> Response:
     """Unsubscribe with one click, as mail programs do (RFC 8058), or the page's button.
 
@@ -154,7 +162,7 @@ def _unsubscribe(door: Door, link: _Link) -> Said[PreferencesBody] | None:
     return say(door, link.tenant, PREFERENCES, link.user_id, edit)
 
 
-@router.get("/preferences/{signed}", response_model=PreferencePage)
+@router.get("/preferences/{signed}", response_model=PreferencePage, openapi_extra=PUBLIC)
 def get_preference_page(request: Request, signed: Signed) -> Response:
     """Give what a preference page shows: the tenant's categories with the user's choices."""
     door = door_of(request)
@@ -162,7 +170,7 @@ def get_preference_page(request: Request, signed: Signed) -> Response:
     return answered(request, _page(door, link), headers=link_page.PRIVATE)
 
 
-@router.put("/preferences/{signed}", response_model=PreferencePage)
+@router.put("/preferences/{signed}", response_model=PreferencePage, openapi_extra=PUBLIC)
 async def put_preference_page(
     request: Request, signed: Signed, body: PreferencePageChange
 ) -> Response:

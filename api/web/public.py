@@ -43,7 +43,7 @@ async def readyz(request: Request) -> Response:
     return JSONResponse(body, status_code=503 if missing else 200)
 
 
-@router.get("/metrics", include_in_schema=False)
+@router.get("/metrics", include_in_schema=False, openapi_extra=PUBLIC)
 def metrics() -> Response:
     """Give Prometheus' metrics of this process, or of all workers that share its port."""
     if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:

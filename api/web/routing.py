@@ -13,6 +13,7 @@ from starlette.responses import Response
 
 from api.web.audit import Deed, address_of
 from api.web.door import door_of
+from api.web.guard import identify
 from api.web.ids import random_id
 from api.web.outbox import NotTakenError
 from api.web.problems import ProblemError
@@ -91,7 +92,7 @@ def too_deep(value: Any, levels: int) -> bool:
 
 
 class DoorRoute(APIRoute):
-    """A route of the door.
+    """A route of the door. It asks for a credential unless its openapi_extra is PUBLIC.
 
     `openapi_extra={"x-audit": "sums"}`: calls are too many to keep one by one; it counts them.
     "always": a reading that is kept like a change.
@@ -100,14 +101,22 @@ class DoorRoute(APIRoute):
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Wrap the handler."""
         handle = super().get_route_handler()
-        audit = (self.openapi_extra or {}).get("x-audit")
+        extra = self.openapi_extra or {}
+        audit, asks = extra.get("x-audit"), extra.get("security") != []
+
+        async def handled(request: Request) -> Response:
+            if asks:
+                # Before the body is read: nobody makes us parse without a credential.
+                await identify(door_of(request), request)
+            return await handle(request)
+
         keeps = audit == "always" or (self.methods or set()) & _CHANGES
         if audit == "sums" or not keeps:
 
             async def plain(request: Request) -> Response:
                 bounded = BoundedRequest(request.scope, request.receive)
                 try:
-                    return await handle(bounded)
+                    return await handled(bounded)
                 except ProblemError as error:
                     # Who tries what is not theirs shows in the sums.
                     if error.status in _DENIED:
@@ -119,7 +128,7 @@ class DoorRoute(APIRoute):
         async def audited(request: Request) -> Response:
             bounded = BoundedRequest(request.scope, request.receive)
             try:
-                response = await handle(bounded)
+                response = await handled(bounded)
             except ProblemError as error:
                 # A refusal is kept too, once it is known whose it is.
                 await _keep(bounded, self.path_format, error.status)

@@ -8,6 +8,7 @@ from typing import Annotated, Any, NamedTuple
 from fastapi import APIRouter, Header
 from starlette.responses import Response
 
+from api.web.openapi import PUBLIC
 from api.web.routing import DoorRoute
 
 MEDIA_TYPE = "text/javascript"
@@ -50,13 +51,13 @@ def _answer(name: str, if_none_match: str) -> Response:
     return Response(script.content, headers=headers, media_type=MEDIA_TYPE)
 
 
-@router.get("/clarion.js", response_class=Response, responses=_ANSWERS)
+@router.get("/clarion.js", response_class=Response, responses=_ANSWERS, openapi_extra=PUBLIC)
 async def page_script(if_none_match: IfNoneMatch = "") -> Response:
     """Give the script for pages: subscribe, unsubscribe, preferences."""
     return _answer("clarion.js", if_none_match)
 
 
-@router.get("/clarion-sw.js", response_class=Response, responses=_ANSWERS)
+@router.get("/clarion-sw.js", response_class=Response, responses=_ANSWERS, openapi_extra=PUBLIC)
 async def worker_script(if_none_match: IfNoneMatch = "") -> Response:
     """Give the service worker: shows notifications and reports what becomes of them.
 

@@ -66,3 +66,25 @@ def _any_values(one: Example) -> dict[str, str]:
     """Stand for what prepare would give: it is not looked up."""
     names = {part[1:-1] for part in one.route.split("/") if part.startswith("{")}
     return dict.fromkeys(names - one.values.keys(), "x")
+
+
+@pytest.mark.parametrize("one", GUARDED, ids=_id)
+async def test_a_body_is_not_read_before_the_credential(one: Example, as_caller: AsCaller) -> None:
+    """A broken body without a credential is 401 as well."""
+    method, _, path = one.route.partition(" ")
+    where = path.format(**{**_any_values(one), **one.values})
+    headers = {"Content-Type": "application/json"}
+    answer = await as_caller().request(method, where, content=b"{" * 9, headers=headers)
+    assert answer.status_code == 401, answer.text
+
+
+def test_the_document_says_which_routes_are_public(app: FastAPI) -> None:
+    """Those that ask for no credential, and no others."""
+    paths = app.openapi()["paths"]
+    public = {
+        f"{method.upper()} {path}"
+        for path, found in paths.items()
+        for method, operation in found.items()
+        if operation.get("security") == []
+    }
+    assert public == {one.route for one in EXAMPLES if one.is_about == "public"}
