@@ -3,7 +3,7 @@
 from functools import lru_cache
 from os import urandom
 
-from api.auth.access import Access
+from api.auth.access import Access, Prover
 from api.auth.api_keys import ApiKeys
 from api.auth.device_tokens import DeviceTokens
 from api.auth.limits import NoLimits
@@ -56,7 +56,7 @@ def make_door(settings: Settings) -> Door:
     definitions, profiles = RedisDefinitions(client), RedisProfiles(client)
     # A key of this process alone, where that is allowed: what it signs ends with it.
     signer = Signer(keys or [urandom(KEY_BYTES)])
-    provers = [
+    provers: list[Prover] = [
         ApiKeys(tenants, definitions, wall_ms),
         DeviceTokens(signer, tenants, profiles, wall_ms),
     ]
