@@ -6,6 +6,7 @@ from os import urandom
 from api.auth.access import Access, Prover
 from api.auth.api_keys import ApiKeys
 from api.auth.device_tokens import DeviceTokens
+from api.auth.jwts import jwts_of
 from api.auth.limits import NoLimits
 from api.auth.signing import Signer
 from api.publishing import Publisher
@@ -59,6 +60,7 @@ def make_door(settings: Settings) -> Door:
     provers: list[Prover] = [
         ApiKeys(tenants, definitions, wall_ms),
         DeviceTokens(signer, tenants, profiles, wall_ms),
+        jwts_of(tenants, wall_ms),
     ]
     return Door(
         settings=settings,
