@@ -26,6 +26,7 @@ A user's keys carry `{tenant:shard}`, so profile, segments and caps of a user me
     {rate:<key>}                            token bucket
     {quota:<tenant>}:<day>                  what the tenant sent on a day
     {quota:<tenant>}:ids:<hour>             what pieces of work took of it
+    {quota:<tenant>}:events:<day>:<name>    events that the API took on a day, of a tenant or key
     {ledger:<group>}                        high-water marks of a consumer group
     {pruning:<tenant>/<app>/<platform>}     answers about a credential's tokens, counted by time
     {pruning}                               credentials whose tokens are not pruned now

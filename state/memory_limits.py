@@ -8,6 +8,8 @@ import msgspec
 
 from state import keys
 from state.caps import RECENT, REPLAY_MS, SUBWINDOWS, CapCheck, Limits, check_limits
+from state.event_quotas import Taken
+from state.event_quotas import check_taking as check_events
 from state.keys import rate_key
 from state.quotas import REMEMBERED_MS, check_taking
 from state.rates import (
@@ -149,6 +151,25 @@ class MemoryDailyQuotas:
     def used(self, tenant: str, day: str) -> int:
         """See DailyQuotas."""
         return self._used[tenant, day]
+
+
+class MemoryEventQuotas:
+    """Counters in a dict; see EventQuotas."""
+
+    def __init__(self) -> None:
+        self._used: Counter[tuple[str, str, str]] = Counter()
+
+    def take(self, tenant: str, day: str, counters: Sequence[tuple[str, int]], n: int) -> Taken:
+        """See EventQuotas."""
+        check_events(counters, n)
+        where = [(tenant, day, name) for name, _ in counters]
+        most = [limit for _, limit in counters]
+        pairs = list(zip(where, most, strict=True))
+        lacks = [self._used[key] + n > limit for key, limit in pairs]
+        short = lacks.index(True) if True in lacks else None
+        if short is None:
+            self._used.update(dict.fromkeys(where, n))
+        return Taken([max(0, limit - self._used[key]) for key, limit in pairs], short)
 
 
 class _Bucket(msgspec.Struct):
