@@ -1,8 +1,8 @@
 """Runs test files in processes of their own, a few at a time, and adds up what they say.
 
-`python -m tests.suite [--jobs N] [--servers real] PART ... [-- PYTEST_ARG ...]`: a part is a folder or
-file, or several joined by commas. A process of its own, since what an injected crash leaves of
-librdkafka's threads spins, and ends with it. Each part's output is shown whole when it has ended.
+`python -m tests.suite [--jobs N] PART ... [--PYTEST_OPTION=VALUE ...]`: a part is a folder or file, or
+several joined by commas. A process of its own, since what an injected crash leaves of librdkafka's
+threads spins, and ends with it. Each part's output is shown whole when it has ended.
 """
 
 import argparse
@@ -41,7 +41,8 @@ def main() -> int:
     with ThreadPoolExecutor(known.jobs) as pool:
         for run in as_completed([pool.submit(_run, part, more) for part in known.parts]):
             part, code, output, took_s = run.result()
-            print(f"== {part} ({took_s:.0f} s)\n{output}", flush=True)  # noqa: T201 - what it is for
+            shown = part if len(part) < 100 else f"{part[:90]} and others"
+            print(f"== {shown} ({took_s:.0f} s)\n{output}", flush=True)  # noqa: T201 - what it is for
             last = output.strip().rpartition("\n")[2]
             counts.update({word.rstrip("s"): int(n) for n, word in _COUNTS.findall(last)})
             if code not in {0, NOTHING_RAN}:
