@@ -7,7 +7,7 @@ from api.auth.access import Access, Prover
 from api.auth.api_keys import ApiKeys
 from api.auth.device_tokens import DeviceTokens
 from api.auth.jwts import jwts_of
-from api.auth.limits import NoLimits
+from api.auth.leased_limits import LeasedLimits
 from api.auth.signing import Signer
 from api.publishing import Publisher
 from api.segment_stores import upload_to
@@ -25,7 +25,9 @@ from schemas.settings import Settings
 from sinks.clickhouse import connect
 from sinks.sealing import KEY_BYTES, KeyRing, MasterKeyError, read_master_keys
 from state.definitions import RedisDefinitions
+from state.event_quotas import RedisEventQuotas
 from state.profiles import RedisProfiles
+from state.rates import RedisRates
 from state.redis_client import RedisClient
 
 REDIS_ANSWER_S = 10.0
@@ -62,6 +64,13 @@ def make_door(settings: Settings) -> Door:
         DeviceTokens(signer, tenants, profiles, wall_ms),
         jwts_of(tenants, wall_ms),
     ]
+    limits = LeasedLimits(
+        tenants,
+        RedisRates(client),
+        RedisEventQuotas(client),
+        now_ms=wall_ms,
+        day_ms=business_clock(settings.clock),
+    )
     return Door(
         settings=settings,
         tenants=tenants,
@@ -73,7 +82,7 @@ def make_door(settings: Settings) -> Door:
         clickhouse=clickhouse.client,
         list_upload=upload_to(options),
         access=Access(provers, wall_ms),
-        limits=NoLimits(),
+        limits=limits,
         signer=signer,
         seals=KeyRing(keys) if keys else None,
         secrets=secret_reader(settings),

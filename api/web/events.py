@@ -14,7 +14,7 @@ from starlette.responses import Response
 from api.web.audit import Deed, address_of
 from api.web.door import Door, door_of
 from api.web.dry_run import ReachBody, is_dry_run, rehearse
-from api.web.guard import admit
+from api.web.guard import admit, spend
 from api.web.ids import random_id
 from api.web.outbox import NotTakenError
 from api.web.permits import check_sendable
@@ -212,6 +212,7 @@ async def _one(door: Door, request: Request, sender: Sender, raw: bytes) -> Resp
     except _RefusedError as refused:
         _counter(sender.tenant.name, "rejected").inc()
         raise refused.problem from None
+    await spend(door, request, sender.principal, 1)
     try:
         await door.outbox.put([record])
     except NotTakenError as error:
@@ -246,6 +247,7 @@ async def _many(door: Door, request: Request, sender: Sender, items: Any) -> Res
     listed = list(items)
     if len(listed) > MAX_ITEMS:
         raise ProblemError(413, f"{len(listed)} events: send at most {MAX_ITEMS} a request")
+    await spend(door, request, sender.principal, len(listed))
     results: list[dict[str, Any]] = []
     for start in range(0, len(listed), AT_ONCE):
         results += await _some(door, sender, listed[start : start + AT_ONCE], start)

@@ -46,7 +46,14 @@ async def hold_to_limits(door: Door, request: Request, principal: Principal, cos
 
 async def spend(door: Door, request: Request, principal: Principal, events: int) -> None:
     """Take events from the caller's quota of the day. Raises ProblemError: 429."""
-    _hold_to(request, await door.limits.take_events(principal, events), "quota")
+    verdict = await door.limits.take_events(principal, events)
+    if verdict.headers:
+        before: Mapping[str, str] = request.state.limit_headers
+        told = {
+            name: f"{before[name]}, {value}" if name in before else value
+            for name, value in verdict.headers.items()
+        }
+        _hold_to(request, verdict._replace(headers=told), "quota")
 
 
 def _hold_to(request: Request, verdict: Verdict, which: str) -> None:
