@@ -14,7 +14,7 @@ from sinks.http import HttpAnswer, LostError, NotSentError
 from sinks.http_pinned import ForbiddenAddressError, PinnedPools, Resolve, system_resolve
 from sinks.webpush_crypto import BadKeysError, FastPusher, encrypt, parse_keys
 from sinks.webpush_endpoint import Endpoint, host_fault, parse_endpoint
-from sinks.webpush_payload import WebPushPayloads, headers_for
+from sinks.webpush_payload import WebPushPayloads, headers_for, with_message
 from sinks.webpush_status import MAX_TEXT, classify, vendor_of
 from sinks.webpush_vapid import BadVapidError, VapidHeaders
 
@@ -114,7 +114,7 @@ class WebPushSink:
             authorization = self._vapid.get(credential, endpoint.origin)
             keys = parse_keys(delivery.p256dh, delivery.auth)
             await self._take_turn()
-            body = encrypt(built.plaintext, keys, pusher=self._pusher)
+            body = encrypt(with_message(built.plaintext, delivery), keys, pusher=self._pusher)
         except UnknownAppError as error:
             return _answer(Status.REJECTED, Reason.UNKNOWN_APP, error)
         except BadVapidError as error:

@@ -29,6 +29,10 @@ URGENCY_OF: Final = {
 MAX_CACHED: Final = 512
 MAX_CACHED_CONTENT_BYTES: Final = 16_384
 
+MEMBER: Final = "clarion"
+"""Of the payload: what Clarion's service worker reads."""
+_MEMBER_BYTES: Final = b'"clarion":'
+
 _TOPIC = re.compile(r"[A-Za-z0-9_-]{1,32}", re.ASCII)
 
 
@@ -80,6 +84,21 @@ def _build(content_bytes: bytes) -> Built | Answer:
             f"the payload is {len(plaintext)} bytes, over {MAX_PLAINTEXT_BYTES}",
         )
     return Built(plaintext, urgency)
+
+
+def with_message(plaintext: bytes, delivery: Delivery) -> bytes:
+    """Add which message it is, so that the service worker can report what became of it.
+
+    Left out where it would not fit, or where the content says it itself.
+    """
+    ids = {"message_id": delivery.message_id, "delivery_id": delivery.delivery_id}
+    if delivery.campaign_id:
+        ids["campaign_id"] = delivery.campaign_id
+    member = msgspec.json.encode({MEMBER: ids})
+    whole = plaintext[:-1] + b"," + member[1:] if len(plaintext) > 2 else member
+    if len(whole) > MAX_PLAINTEXT_BYTES or _MEMBER_BYTES in plaintext:
+        return plaintext
+    return whole
 
 
 def size_of(content: Content) -> tuple[int, int] | None:

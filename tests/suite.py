@@ -1,8 +1,8 @@
 """Runs test files in processes of their own, a few at a time, and adds up what they say.
 
-`python -m tests.suite [--jobs N] PART ... [--PYTEST_OPTION=VALUE ...]`: a part is a folder or file, or
-several joined by commas. A process of its own, since what an injected crash leaves of librdkafka's
-threads spins, and ends with it. Each part's output is shown whole when it has ended.
+`python -m tests.suite [--jobs N] PART ... [--PYTEST_OPTION=VALUE ...]`: a part is a folder or file,
+or several joined by commas. A process of its own, since what an injected crash leaves of
+librdkafka's threads spins, and ends with it. Each part's output is shown whole when it has ended.
 """
 
 import argparse

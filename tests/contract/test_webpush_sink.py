@@ -123,6 +123,7 @@ async def test_over_tls_the_browser_could_read_it(options: dict[str, Any]) -> No
         "title": "Order 42",
         "body": "is on its way",
         "data": {"id": "42"},
+        "clarion": {"message_id": "m1", "delivery_id": "6f0c2d0e-8f5e-4a63-9d5e-000000000001"},
     }
     assert received.headers["ttl"] == "90"
     assert received.headers["urgency"] == "high"

@@ -8,11 +8,13 @@ from schemas.outcomes import Reason, Status
 from schemas.pipeline import Answer, Content, Delivery, Platform, Priority
 from sinks.webpush_payload import (
     DEFAULT_TTL_S,
+    MAX_PLAINTEXT_BYTES,
     Built,
     WebPushPayloads,
     headers_for,
     topic,
     ttl,
+    with_message,
 )
 from sinks.webpush_status import Vendor
 
@@ -173,3 +175,21 @@ def test_wns_wants_its_cache_policy() -> None:
 def test_apple_wants_a_positive_ttl() -> None:
     """A TTL of 0 is BadTtl at Apple."""
     assert headers(Vendor.APPLE, expires_at_ms=1)["ttl"] == "1"
+
+
+def test_the_worker_learns_which_message_it_is() -> None:
+    """The ids are a member beside the others, also of an empty payload."""
+    sent = delivery(message_id='m"1', delivery_id="d-1", campaign_id="spring")
+    ids = {"message_id": 'm"1', "delivery_id": "d-1", "campaign_id": "spring"}
+    found = with_message(b'{"title":"t"}', sent)
+    assert json.loads(found) == {"title": "t", "clarion": ids}
+    assert json.loads(with_message(b"{}", sent)) == {"clarion": ids}
+
+
+def test_the_ids_never_make_a_payload_too_large() -> None:
+    """What fits without them is sent without them; content that names them itself wins."""
+    full = msgspec.json.encode({"body": "x" * (MAX_PLAINTEXT_BYTES - 20)})
+    assert len(full) <= MAX_PLAINTEXT_BYTES
+    assert with_message(full, delivery()) == full
+    own = b'{"clarion":{"message_id":"mine"}}'
+    assert with_message(own, delivery()) == own
