@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import httpx
 import jwt
+from jwt.utils import base64url_decode, base64url_encode
 
 from api.auth.access import PROVERS_AT_ONCE, UnauthenticatedError
 from api.auth.jwks import FETCH_TIMEOUT_S, KeySource, fetcher
@@ -63,6 +64,8 @@ class Jwts:
         """See Prover: no I/O while the issuer's keys are known."""
         if not _FORM.fullmatch(credential):
             return None
+        if not _is_canonical(credential.rpartition(".")[2]):
+            raise UnauthenticatedError(_BAD_FORM)
         trusted = self._whose(_peek(credential))
         claims = _verified(credential, trusted)
         self._check_times(claims, trusted.issuer)
@@ -117,6 +120,14 @@ def _claimed_twice(issuer: TokenIssuer, name: str, other: str) -> Problem:
     pair = f"issuer {issuer.issuer!r} with audience {issuer.audience!r}"
     fault = f"{pair} is also tenant {other!r}'s, change one: it must be clear whose a token is"
     return Problem(f"tenant {name}", "access.issuers", fault)
+
+
+def _is_canonical(part: str) -> bool:
+    """Tell whether this is how its bytes are spelled: of the last letter some bits mean nothing."""
+    try:
+        return base64url_encode(base64url_decode(part)).decode() == part
+    except ValueError:
+        return False
 
 
 def _peek(credential: str) -> Mapping[str, Any]:

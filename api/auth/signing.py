@@ -59,6 +59,8 @@ class Signer:
             mac, packed = raw[:_MAC_BYTES], raw[_MAC_BYTES:]
         except (Base64Error, ValueError):
             raise BadSignatureError("the link or token is damaged") from None
+        if _text(raw) != signed:  # base64 can be spelled in many ways: one of them counts
+            raise BadSignatureError("the link or token is damaged")
         if not any(hmac.compare_digest(_mac(key, packed), mac) for key in self._keys[purpose]):
             raise BadSignatureError("the link or token is damaged, or not of this service")
         expires_at_ms, body = msgspec.msgpack.decode(packed)
