@@ -6,11 +6,14 @@ import pytest
 from fastapi import FastAPI
 
 from api.web.door import Door
-from tests.contract.api.door_stand import AsCaller
+from tests.contract.api.door_stand import AppliedOutbox, AsCaller
 from tests.contract.api.walk import Example, examples, routes
 
 EXAMPLES = examples()
 GUARDED = [one for one in EXAMPLES if one.is_about != "public"]
+OF_A_DEVICE = [one for one in GUARDED if "{device_id}" in one.route]
+FOR_ANY_DEVICE = {"GET /v1/apps/{app}/vapid-public-key", "POST /v1/feedback"}
+"""What a device may call that names no user."""
 PAGE = Path(__file__).parents[3] / "docs" / "api.md"
 
 
@@ -88,3 +91,29 @@ def test_the_document_says_which_routes_are_public(app: FastAPI) -> None:
         if operation.get("security") == []
     }
     assert public == {one.route for one in EXAMPLES if one.is_about == "public"}
+
+
+@pytest.mark.parametrize("one", GUARDED, ids=_id)
+async def test_a_device_touches_no_other_user(
+    one: Example, as_caller: AsCaller, door: Door, outbox: AppliedOutbox
+) -> None:
+    """Refused, or nothing that it gets or puts is about the example's user u1."""
+    more = await one.prepare(door, as_caller("admin"))
+    before = len(outbox.records)
+    answer = await one.request(as_caller("device", user="stranger", device="d-stranger"), more)
+    put = [record.value or b"" for record in outbox.records[before:]]
+    assert answer.status_code in {403, 404} or one.route in FOR_ANY_DEVICE, answer.text
+    assert [value for value in put if b'"u1"' in value] == []
+    assert '"u1"' not in answer.text
+
+
+@pytest.mark.parametrize("one", OF_A_DEVICE, ids=_id)
+async def test_a_device_touches_no_other_device(
+    one: Example, as_caller: AsCaller, door: Door, outbox: AppliedOutbox
+) -> None:
+    """Not even of its own user: 404, and nothing is put."""
+    more = await one.prepare(door, as_caller("admin"))
+    before = len(outbox.records)
+    answer = await one.request(as_caller("device", user="u1", device="d-other"), more)
+    assert answer.status_code == 404, answer.text
+    assert len(outbox.records) == before
