@@ -188,3 +188,28 @@ def test_no_secret_is_in_an_error(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         resolve_credentials(load_tenants(tmp_path), environ={"S": "geheim"})
     assert "geheim" not in str(caught.value)
+
+
+ISSUER = (
+    "{issuer: https://id.example.com, audience: a, jwks: {file: keys.json}, roles: {r: analyst}}"
+)
+
+
+def test_an_issuer_of_tokens_is_named_once_for_all_tenants(tmp_path: Path) -> None:
+    """Twice by one tenant, or by two, is a fault that names the other."""
+    access = f"access: {{issuers: [{ISSUER}]}}\n"
+    (tmp_path / "s.yaml").write_text(SMALL.format(name="s") + access)
+    (path, fault), *_ = faults(tmp_path, SMALL.format(name="t") + access)
+    assert (path, "tenant 's'" in fault) == ("access.issuers.0", True)
+    (tmp_path / "s.yaml").unlink()
+    twice = f"access: {{issuers: [{ISSUER}, {ISSUER}]}}\n"
+    ((path, fault),) = faults(tmp_path, SMALL.format(name="t") + twice)
+    assert (path, "tenant 't'" in fault) == ("access.issuers.1", True)
+
+
+def test_an_issuers_file_of_keys_is_beside_the_tenants(tmp_path: Path) -> None:
+    """It comes back as a full path."""
+    text = SMALL.format(name="t") + f"access: {{issuers: [{ISSUER}]}}\n"
+    (tmp_path / "t.yaml").write_text(text)
+    (issuer,) = load_tenants(tmp_path)["t"].access.issuers
+    assert issuer.jwks.file == str(tmp_path / "keys.json")
