@@ -81,15 +81,13 @@ def load_tenants(directory: Path) -> Tenants:
 
 
 def _ambiguous_issuers(tenants: Tenants) -> list[Problem]:
-    """Find issuers of tokens that are there twice: whose is a token, and what may it, is certain."""
+    """Find issuers of tokens that more than one tenant claims: whose is a token must be certain."""
     claimed: dict[tuple[str, str], str] = {}
     problems: list[Problem] = []
     for name, tenant in tenants.items():
         for number, one in enumerate(tenant.access.issuers):
-            pair = (one.issuer, one.audience)
-            other = claimed.get(pair)
-            claimed[pair] = name
-            if other is not None:
+            other = claimed.setdefault((one.issuer, one.audience), name)
+            if other != name:
                 fault = f"tenant {other!r} has the same pair of issuer and audience, change one"
                 place = f"access.issuers.{number}"
                 problems.append(Problem(str(tenants.files[name]), place, fault))

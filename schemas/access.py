@@ -116,10 +116,10 @@ class Principal(msgspec.Struct, frozen=True):
     """Who is calling, for one tenant, and what they may do.
 
     kind: "key" (an API key), "jwt" (a service's token) or "device" (an app on a device, or a user's
-    token with the role device). id: the key's id, the token's issuer and subject, or the device. categories: that may be sent, None for
-    all. user_id, device_id: when set, the caller may touch this user, and this device, alone.
-    expires_at_ms: 0 for never. requests_per_s, events_per_day: the caller's own limits, 0 for those
-    of the tenant's `access.limits`.
+    token with the role device). id: the key's id, the token's issuer and subject, or the device.
+    categories: that may be sent, None for all. user_id, device_id: when set, the caller may touch
+    this user, and this device, alone. expires_at_ms: 0 for never. requests_per_s, events_per_day:
+    the caller's own limits, 0 for those of the tenant's `access.limits`.
     """
 
     tenant: str
