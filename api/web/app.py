@@ -3,7 +3,6 @@
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Any
 
 from fastapi import APIRouter, FastAPI
 from starlette.middleware.cors import CORSMiddleware
@@ -37,7 +36,7 @@ from api.web.access_log import AccessLog
 from api.web.cors import cors
 from api.web.door import Door
 from api.web.openapi import describe
-from api.web.problems import MEDIA_TYPE, ProblemBody, handle_problems
+from api.web.problems import handle_problems
 from api.web.shortcut import EventsShortcut
 from schemas import metrics
 
@@ -65,22 +64,6 @@ ROUTERS: tuple[APIRouter, ...] = (
     users.router,
     vapid.router,
 )
-_PROBLEMS: dict[int | str, dict[str, Any]] = {
-    status: {"model": ProblemBody, "content": {MEDIA_TYPE: {}}, "description": what}
-    for status, what in {
-        400: "No request that can be read",
-        401: "Nobody that we know",
-        403: "Not with this credential",
-        404: "There is no such thing for this caller",
-        408: "The body came too slowly",
-        412: "It is another version by now: read it again",
-        413: "The body is too large",
-        415: "The body is of another kind",
-        422: "Faults, each with its field and fix",
-        429: "Too often; see Retry-After",
-        503: "A store does not answer; try again",
-    }.items()
-}
 
 
 def create_app(door: Door) -> FastAPI:
@@ -104,8 +87,8 @@ def create_app(door: Door) -> FastAPI:
     app.state.door = door
     handle_problems(app)
     for router in ROUTERS:
-        # Of the statuses that a route may answer beside its own; public ones need no credential.
-        app.include_router(router, responses=_PROBLEMS)
+        # Not included but taken over: each inclusion would make every route anew, at its first use.
+        app.router.routes.extend(router.routes)
     describe(app)
     app.add_middleware(EventsShortcut)
     app.add_middleware(Observed)

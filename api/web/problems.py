@@ -56,6 +56,25 @@ class ProblemBody(BaseModel):
     errors: list[FieldFault] = Field(default_factory=list)
 
 
+PROBLEMS: dict[int | str, dict[str, Any]] = {
+    status: {"model": ProblemBody, "content": {MEDIA_TYPE: {}}, "description": what}
+    for status, what in {
+        400: "No request that can be read",
+        401: "Nobody that we know",
+        403: "Not with this credential",
+        404: "There is no such thing for this caller",
+        408: "The body came too slowly",
+        412: "It is another version by now: read it again",
+        413: "The body is too large",
+        415: "The body is of another kind",
+        422: "Faults, each with its field and fix",
+        429: "Too often; see Retry-After",
+        503: "A store does not answer; try again",
+    }.items()
+}
+"""What a route may answer beside its own, for the OpenAPI document."""
+
+
 class ProblemError(HTTPException):
     """The request ends with this problem. field, fix: of the one fault, if it is about a field.
 

@@ -16,7 +16,7 @@ from api.web.door import door_of
 from api.web.guard import identify
 from api.web.ids import random_id
 from api.web.outbox import NotTakenError
-from api.web.problems import ProblemError
+from api.web.problems import PROBLEMS, ProblemError
 from schemas import metrics
 
 MAX_BODY_BYTES = 1_048_576
@@ -97,6 +97,10 @@ class DoorRoute(APIRoute):
     `openapi_extra={"x-audit": "sums"}`: calls are too many to keep one by one; it counts them.
     "always": a reading that is kept like a change.
     """
+
+    def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
+        options["responses"] = {**PROBLEMS, **(options.get("responses") or {})}
+        super().__init__(path, endpoint, **options)
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Wrap the handler."""
