@@ -74,6 +74,9 @@ TENANTS = {
 }
 
 
+_DOCUMENT: dict[str, Any] = {}
+
+
 class AppliedOutbox:
     """Keeps what was put, applies it as the registry does, or refuses it.
 
@@ -274,8 +277,11 @@ def door(redis: RedisClient, outbox: AppliedOutbox, clickhouse: LazyClickHouse) 
 
 @pytest.fixture
 def app(door: Door) -> FastAPI:
-    """Give the application."""
-    return create_app(door)
+    """Give the application. Its OpenAPI document is the same for all: it is made once."""
+    made = create_app(door)
+    document = made.openapi
+    made.openapi = lambda: _DOCUMENT or _DOCUMENT.update(document()) or _DOCUMENT  # type: ignore[method-assign]
+    return made
 
 
 AsCaller = Callable[..., httpx.AsyncClient]
