@@ -22,9 +22,9 @@ demo: .venv/.ready
 up: .venv/.ready
 	@$(BIN)/clarion up $(ARGS)
 
-# Parts run two at a time, each in processes of its own; see tests/suite.py. The long ones come first.
+# Parts run three at a time (they wait more than they work), each in processes of its own; see tests/suite.py. The long ones come first.
 FLOWS = $(wildcard tests/flows/test_*.py)
-TEST_JOBS ?= 2
+TEST_JOBS ?= 3
 comma := ,
 one_part = $(subst $(subst ,, ),$(comma),$(strip $(wildcard $(1))))
 
