@@ -23,7 +23,7 @@ from tests.bench.result import BenchError, Plan, Result, middle, ratio
 from tests.bench.stand import running, settings_of, stand
 
 PER_BATCH = 500
-CONNECTIONS, BATCH_CONNECTIONS = 64, 16
+CONNECTIONS, BATCH_CONNECTIONS = 64, 64
 REGISTRY = FlowSpec("registry", None, tuple(Priority))
 EVENT = {
     "type": "order.shipped",
