@@ -1,6 +1,6 @@
 """Makes the door from settings; nothing connects before it is used."""
 
-from functools import lru_cache
+from functools import lru_cache, partial
 from os import urandom
 
 from api.auth.access import Access, Prover
@@ -31,6 +31,7 @@ from state.rates import RedisRates
 from state.redis_client import RedisClient
 
 REDIS_ANSWER_S = 10.0
+PROOF_ANSWER_S = 0.5
 NO_MASTER_KEY = (
     "CLARION_SECURITY__MASTER_KEY: there is no master key, make one with: clarion secrets new-key"
     " (or name master_key in CLARION_SECURITY__INSECURE_ALLOWED, to try things out)"
@@ -43,14 +44,17 @@ def make_door(settings: Settings) -> Door:
     if not keys and Insecure.MASTER_KEY not in settings.security.insecure_allowed:
         raise MasterKeyError(NO_MASTER_KEY)
     redis = settings.redis
-    client = RedisClient(
-        redis.url,
-        cluster=redis.cluster,
+    connected = partial(
+        RedisClient, redis.url, cluster=redis.cluster, max_connections=redis.max_connections
+    )
+    client = connected(
         timeout_s=max(redis.timeout_s, REDIS_ANSWER_S),
         connect_timeout_s=redis.connect_timeout_s,
         retries=redis.retries,
-        max_connections=redis.max_connections,
     )
+    # Every request waits for a proof: a Redis that hangs is given up soon, as callers who were
+    # proven lately go on without it.
+    hasty = connected(timeout_s=PROOF_ANSWER_S, connect_timeout_s=PROOF_ANSWER_S, retries=1)
     options = dict(settings.kafka.client_options())
     outbox = KafkaOutbox(options)
 
@@ -60,8 +64,8 @@ def make_door(settings: Settings) -> Door:
     # A key of this process alone, where that is allowed: what it signs ends with it.
     signer = Signer(keys or [urandom(KEY_BYTES)])
     provers: list[Prover] = [
-        ApiKeys(tenants, definitions, wall_ms),
-        DeviceTokens(signer, tenants, profiles, wall_ms),
+        ApiKeys(tenants, RedisDefinitions(hasty), wall_ms),
+        DeviceTokens(signer, tenants, RedisProfiles(hasty), wall_ms),
         jwts_of(tenants, wall_ms),
     ]
     limits = LeasedLimits(
