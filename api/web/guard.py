@@ -18,13 +18,13 @@ from state.errors import StateError
 _CHALLENGE = {"WWW-Authenticate": 'Bearer realm="clarion"'}
 
 
-async def admit(door: Door, request: Request, scope: Scope, cost: int = 1) -> Principal:
-    """Let a request in. cost: how many requests it counts as. Raises ProblemError, StateError."""
+async def admit(door: Door, request: Request, scope: Scope) -> Principal:
+    """Let a request in. Raises ProblemError, StateError."""
     principal = await identify(door, request)
     if scope not in principal.scopes:
         metrics.API_REFUSED.labels("forbidden").inc()
         raise ProblemError(403, f"this credential has not the scope {scope}")
-    await hold_to_limits(door, request, principal, cost)
+    await hold_to_limits(door, request, principal)
     return principal
 
 
@@ -36,11 +36,11 @@ async def identify(door: Door, request: Request) -> Principal:
     return known
 
 
-async def hold_to_limits(door: Door, request: Request, principal: Principal, cost: int = 1) -> None:
+async def hold_to_limits(door: Door, request: Request, principal: Principal) -> None:
     """Let a caller call so often and no more. Raises ProblemError: 429."""
-    verdict = door.limits.take(principal, cost)
+    verdict = door.limits.take(principal, 1)
     if verdict is None:
-        verdict = await door.limits.lease(principal, cost)
+        verdict = await door.limits.lease(principal, 1)
     _hold_to(request, verdict, "rate")
 
 

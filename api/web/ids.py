@@ -3,7 +3,7 @@
 import os
 from random import Random
 
-_random = Random(os.urandom(32))  # noqa: S311 - no secret; asking the kernel for each costs ten times this
+_random = Random(os.urandom(32))  # noqa: S311 - no secret, and a sixth of what uuid4 costs
 
 
 def random_id() -> str:
