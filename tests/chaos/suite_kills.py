@@ -156,10 +156,13 @@ def _feed(made: Run, plan: Plan) -> None:
     actions[2 * third : 2 * third] = [made.remove] * len(EXTRA)
     stand, put, done = made.stand, 0, 0
     clock = business_clock(stand.settings.clock)
+    midnight_ms = _month_end_ms(clock())
     while done < len(actions) or put < plan.events:
         over = stand.over()
-        while put < plan.events and put - over < MOST_WAITING:
-            count = min(FEED, plan.events - put)
+        # The second half waits for the new month, however fast the machine is.
+        end = plan.events if clock() >= midnight_ms else plan.events // 2
+        while put < end and put - over < MOST_WAITING:
+            count = min(FEED, end - put)
             put += stand.put(_events(count, put, clock()))
         if done < len(actions) and over >= plan.events * (done + 1) // (len(actions) + 2):
             actions[done]()
@@ -179,9 +182,16 @@ def _events(count: int, start: int, now_ms: int) -> Iterator[people.Record]:
 def _before_midnight(devices: int) -> ClockSettings:
     """Let the business clock cross the end of a month soon after the events have begun."""
     now_ms = wall_ms()
-    end_ms = int(datetime(2026, 12, 1, tzinfo=UTC).timestamp() * 1_000)
+    end_ms = _month_end_ms(now_ms)
     before_ms = BEFORE_MIDNIGHT_MS + devices * 1_000 // REGISTERED_PER_S
     return ClockSettings(origin_ms=end_ms - before_ms, wall_origin_ms=now_ms)
+
+
+def _month_end_ms(at_ms: int) -> int:
+    """Give when the month ends in which this time lies."""
+    at = datetime.fromtimestamp(at_ms / 1_000, UTC)
+    year, month = divmod(at.year * 12 + at.month, 12)
+    return int(datetime(year, month + 1, 1, tzinfo=UTC).timestamp() * 1_000)
 
 
 def _report(made: Run, counted: Counted, plan: Plan) -> Iterator[Fault]:
