@@ -28,21 +28,3 @@ class RequestLimits(Protocol):
     async def take_events(self, principal: Principal, count: int) -> Verdict:
         """Take events from the quotas of the day: all of them, or none. As lease."""
         ...
-
-
-class NoLimits:
-    """Everybody may."""
-
-    def take(self, principal: Principal, cost: int) -> Verdict | None:
-        """See RequestLimits."""
-        del principal, cost
-        return Verdict({})
-
-    async def lease(self, principal: Principal, cost: int) -> Verdict:
-        """See RequestLimits."""
-        return self.take(principal, cost) or Verdict({})
-
-    async def take_events(self, principal: Principal, count: int) -> Verdict:
-        """See RequestLimits."""
-        del principal, count
-        return Verdict({})

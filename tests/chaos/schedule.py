@@ -3,6 +3,7 @@
 import os
 import random
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 DEFAULT_SEED = 7
 DEFAULT_KILLS = 24
@@ -35,3 +36,10 @@ class Plan:
     def sized(self, count: int) -> int:
         """Give a size that follows the scale."""
         return max(1, int(count * self.scale))
+
+
+def month_end_ms(at_ms: int) -> int:
+    """Give when the month ends in which this time lies; both in epoch milliseconds."""
+    at = datetime.fromtimestamp(at_ms / 1_000, UTC)
+    year, month = divmod(at.year * 12 + at.month, 12)
+    return int(datetime(year, month + 1, 1, tzinfo=UTC).timestamp() * 1_000)

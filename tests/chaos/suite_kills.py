@@ -16,7 +16,7 @@ from schemas.settings import ClockSettings
 from tests.chaos import people
 from tests.chaos.count import Counted, count_all
 from tests.chaos.fault import Fault
-from tests.chaos.schedule import Plan
+from tests.chaos.schedule import Plan, month_end_ms
 from tests.chaos.stand import POLL_S, Process, Stand, behave_all, open_stand
 
 STOPS = 4
@@ -156,7 +156,7 @@ def _feed(made: Run, plan: Plan) -> None:
     actions[2 * third : 2 * third] = [made.remove] * len(EXTRA)
     stand, put, done = made.stand, 0, 0
     clock = business_clock(stand.settings.clock)
-    midnight_ms = _month_end_ms(clock())
+    midnight_ms = month_end_ms(clock())
     while done < len(actions) or put < plan.events:
         over = stand.over()
         # The second half waits for the new month, however fast the machine is.
@@ -182,16 +182,9 @@ def _events(count: int, start: int, now_ms: int) -> Iterator[people.Record]:
 def _before_midnight(devices: int) -> ClockSettings:
     """Let the business clock cross the end of a month soon after the events have begun."""
     now_ms = wall_ms()
-    end_ms = _month_end_ms(now_ms)
+    end_ms = month_end_ms(now_ms)
     before_ms = BEFORE_MIDNIGHT_MS + devices * 1_000 // REGISTERED_PER_S
     return ClockSettings(origin_ms=end_ms - before_ms, wall_origin_ms=now_ms)
-
-
-def _month_end_ms(at_ms: int) -> int:
-    """Give when the month ends in which this time lies."""
-    at = datetime.fromtimestamp(at_ms / 1_000, UTC)
-    year, month = divmod(at.year * 12 + at.month, 12)
-    return int(datetime(year, month + 1, 1, tzinfo=UTC).timestamp() * 1_000)
 
 
 def _report(made: Run, counted: Counted, plan: Plan) -> Iterator[Fault]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 
+from flows.clock import wall_ms
 from sandbox.processes import accepts
 from schemas.outcomes import Reason, Status
 from schemas.pipeline import Outcome, Platform, Priority
@@ -19,7 +20,7 @@ from tests.chaos.fault import Fault
 from tests.chaos.outage import SIZES, Crowd, Outage, put, send, suffer
 from tests.chaos.probes import Watched
 from tests.chaos.redis_faults import REFUSALS, Refusal, contents
-from tests.chaos.schedule import Plan
+from tests.chaos.schedule import Plan, month_end_ms
 from tests.chaos.stand import FLOWS, Stand, behave_all, open_stand
 
 PAUSE_S, KILL_S, CLICKHOUSE_S, KAFKA_S, REFUSE_S = 30.0, 10.0, 60.0, 15.0, 10.0
@@ -62,18 +63,15 @@ def turn_month(stand: Stand, *, after_s: float) -> float:
     after_s: as long as everything took to start, and a little.
     """
     stand.remove(*stand.processes)
-    now = datetime.now(UTC)
-    year, month = divmod(now.year * 12 + now.month, 12)
-    first = datetime(year, month + 1, 1, tzinfo=UTC)
+    now_ms = wall_ms()
     clock = ClockSettings(
-        origin_ms=int((first.timestamp() - after_s) * 1_000),
-        wall_origin_ms=int(now.timestamp() * 1_000),
+        origin_ms=month_end_ms(now_ms) - int(after_s * 1_000), wall_origin_ms=now_ms
     )
     stand.settings = stand.stack.settings = stand.settings.model_copy(update={"clock": clock})
     for spec in FLOWS:
         stand.add(spec)
     stand.await_ready()
-    return now.timestamp() + after_s
+    return now_ms / 1_000 + after_s
 
 
 def clickhouse_down(stand: Stand, crowd: Crowd, seconds: float, turn_at_s: float) -> Fault:

@@ -12,7 +12,7 @@ import pytest
 from fastapi import FastAPI
 
 from api.auth.access import Access, UnauthenticatedError
-from api.auth.limits import NoLimits
+from api.auth.limits import Verdict
 from api.auth.signing import Signer
 from api.publishing import PublishError
 from api.web.app import create_app
@@ -208,6 +208,21 @@ class MemoryTrail:
 
     async def stop(self) -> None:
         """Nothing to stop."""
+
+
+class NoLimits:
+    """Everybody may."""
+
+    def take(self, principal: Principal, cost: int) -> Verdict | None:
+        del principal, cost
+        return Verdict({})
+
+    async def lease(self, principal: Principal, cost: int) -> Verdict:
+        return self.take(principal, cost) or Verdict({})
+
+    async def take_events(self, principal: Principal, count: int) -> Verdict:
+        del principal, count
+        return Verdict({})
 
 
 class TestProver:
