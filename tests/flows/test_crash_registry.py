@@ -9,11 +9,11 @@ from typing import Any
 import msgspec
 import pytest
 from clickhouse_connect.driver.client import Client
+from engine_stand import with_engine
 from flow_harness import Runner, Stores, run_through_crashes
 
 from flows import rebuild
 from flows.compose_stores import clickhouse_of
-from sandbox.clickhouse import ClickHouseFacade
 from schemas.definitions import DefinitionRecord, Kind
 from schemas.outcomes import Reason
 from schemas.pipeline import DeadLetter, Platform, TokenDeath
@@ -31,7 +31,6 @@ from schemas.topics import (
     USERS,
 )
 from sinks.clickhouse import connect
-from sinks.clickhouse_migrations import migrate
 from state.profiles import RedisProfiles
 from state.redis_client import RedisClient
 from state.redis_segments import RedisSegments
@@ -44,14 +43,7 @@ EARLY_MS, LATE_MS = 1_767_225_600_000, 1_769_904_000_000
 @pytest.fixture
 def settings(stores: Stores, tmp_path: Path) -> Iterator[Settings]:
     """Give settings with an embedded ClickHouse."""
-    facade = ClickHouseFacade(tmp_path / "clickhouse")
-    port = facade.start()
-    made = stores.settings(clickhouse={"url": f"http://127.0.0.1:{port}"})
-    client = connect(clickhouse_of(made), database="")
-    migrate(client)
-    client.close()
-    yield made
-    facade.stop()
+    yield from with_engine(stores, tmp_path)
 
 
 @pytest.fixture

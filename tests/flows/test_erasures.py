@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from clickhouse_connect.driver.client import Client
+from engine_stand import with_engine
 from flow_harness import Runner, Stores
 
 from flows import compose_registry, rebuild
@@ -17,7 +18,6 @@ from flows.erasures import ErasureKeeper
 from flows.list_upload import ListUpload
 from flows.put_records import PutRecords
 from operators.forget import requested
-from sandbox.clickhouse import ClickHouseFacade
 from schemas.campaigns import control_of
 from schemas.definitions import Kind
 from schemas.erasures import (
@@ -34,7 +34,6 @@ from schemas.settings import Settings
 from schemas.stream import Record
 from schemas.topics import DEVICES, SEGMENTS, USER_EVENTS, USERS
 from sinks.clickhouse import connect
-from sinks.clickhouse_migrations import migrate
 from sinks.erased_rows import TABLES, ErasedRows
 from state.best_hours import RedisBestHours
 from state.caps import CapCheck, CapLimit, RedisCaps
@@ -57,14 +56,7 @@ class KilledError(Exception):
 @pytest.fixture
 def settings(stores: Stores, tmp_path: Path) -> Iterator[Settings]:
     """Give settings with an embedded ClickHouse."""
-    facade = ClickHouseFacade(tmp_path / "clickhouse")
-    port = facade.start()
-    made = stores.settings(clickhouse={"url": f"http://127.0.0.1:{port}"})
-    client = connect(clickhouse_of(made), database="")
-    migrate(client)
-    client.close()
-    yield made
-    facade.stop()
+    yield from with_engine(stores, tmp_path)
 
 
 @pytest.fixture
