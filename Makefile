@@ -32,12 +32,10 @@ test: .venv/.ready
 	@$(BIN)/python -m tests.suite --jobs $(TEST_JOBS) tests/unit \
 		$(call one_part,tests/contract/test_*.py) tests/contract/clickhouse tests/contract/api $(FLOWS) $(ARGS)
 
-INTEGRATION ?= tests/integration
-
 # The same suites on Apache Kafka and Redis, and those that break these; installs what is missing.
 test-kafka: .venv/.ready
 	@$(BIN)/python -m tests.servers.install
-	@$(BIN)/python -m tests.suite --jobs 1 --servers=real $(INTEGRATION) \
+	@$(BIN)/python -m tests.suite --jobs 1 --servers=real tests/integration \
 		$(call one_part,tests/contract/test_kafka_broker*.py tests/contract/test_state_*.py) \
 		$(filter-out %_end_to_end.py,$(FLOWS)) $(ARGS)
 

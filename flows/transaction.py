@@ -5,13 +5,17 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+import structlog
 from confluent_kafka import KafkaError, KafkaException, Producer
 
 from flows.broker_errors import is_passing
 from flows.checkpoint import PRODUCER_DEFAULTS, TransactionAbortedError, offsets_of, produce
+from flows.hanging_calls import HangingCalls, HungCallError
 from flows.lanes import ANSWER_S, STORE, Lanes
 from schemas.stream import Positions, Record
 from state.patience import FAIL_FAST, Patience
+
+HANG_S = ANSWER_S + 2.0  # below flows/stop_deadline.py: who is told to stop meanwhile ends in time
 
 
 class KafkaTransaction:
@@ -22,6 +26,10 @@ class KafkaTransaction:
     and takes its producer for fenced from then on. So after a failure of a transaction that has
     outlived its timeout, a new producer begins. Should the cause have been a second process of this
     id after all, its consumers decide who stays: static members of one name fence each other.
+
+    A new producer also begins when positions cannot be sent: librdkafka heeds no timeout in that
+    call (its issue 5456), and waits for ever for a group's coordinator that has left the cluster's
+    metadata, as a dead broker does (5511).
     """
 
     def __init__(
@@ -38,6 +46,7 @@ class KafkaTransaction:
         self._timeout_s = int(self._settings["transaction.timeout.ms"]) / 1_000
         self._patience = patience
         self._clock = clock
+        self._sending = HangingCalls(HANG_S)
         self._producer: Producer | None = None
         self._began_at: float | None = None
         self._failure: KafkaException | None = None
@@ -65,7 +74,7 @@ class KafkaTransaction:
         """Send the positions into the transaction and commit it; a no-op when nothing moved.
 
         Raises TransactionAbortedError after an abortable failure, KafkaException when this
-        process is fenced or the failure is final.
+        process is fenced or the failure is final, RuntimeError when calls hang again and again.
         """
         if self._began_at is None and not positions:
             return
@@ -77,14 +86,19 @@ class KafkaTransaction:
                 offsets = offsets_of(lane.index, positions)
                 if offsets:
                     metadata = lane.consumer.consumer_group_metadata()
-                    self._until_outlived(
-                        partial(producer.send_offsets_to_transaction, offsets, metadata, ANSWER_S)
+                    send = partial(
+                        producer.send_offsets_to_transaction, offsets, metadata, ANSWER_S
                     )
+                    self._until_outlived(partial(self._sending.make, "send-offsets", send))
             self._until_outlived(lambda: producer.commit_transaction(ANSWER_S))
         except KafkaException as error:
             if not self._can_start_over(error):
                 raise
             self.abort()
+            raise TransactionAbortedError(str(error)) from error
+        except HungCallError as error:
+            structlog.get_logger().warning("a new producer begins", why=str(error))
+            self._reopen()
             raise TransactionAbortedError(str(error)) from error
         self._began_at = None
 
@@ -103,11 +117,13 @@ class KafkaTransaction:
     def _reopen(self) -> None:
         """Go on with a new producer, from what is committed in truth.
 
-        A commit whose answer was lost may have taken effect; the new producer's start settles that.
+        A commit whose answer was lost may have taken effect; the new producer's start settles that,
+        and fences the old one, whatever that one still does.
         """
         if self._producer is not None:
-            self._producer.purge()
+            self._producer.purge(blocking=False)
         self.open()
+        self._began_at, self._failure = None, None
         self._lanes.refetch()
 
     def _begun(self) -> Producer:

@@ -152,8 +152,9 @@ def _feed(made: Run, plan: Plan) -> None:
     actions += [made.stop] * STOPS + [made.freeze] * len(ZOMBIES)
     made.draws.shuffle(actions)
     third = len(actions) // 3
-    actions[third:third] = [made.add] * len(EXTRA)
+    # From the back, so that none is removed before it was added, however few actions there are.
     actions[2 * third : 2 * third] = [made.remove] * len(EXTRA)
+    actions[third:third] = [made.add] * len(EXTRA)
     stand, put, done = made.stand, 0, 0
     clock = business_clock(stand.settings.clock)
     midnight_ms = month_end_ms(clock())

@@ -1,6 +1,8 @@
 """Transactions while the broker, or a store in the middle of an epoch, is away."""
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -34,6 +36,8 @@ class Broker:
         self.now_s = 1_000.0
         self.failures: dict[str, list[KafkaException]] = {}
         self.log: list[str] = []
+        self.lacks_group_coordinator = False
+        self.over = threading.Event()
 
     def __call__(self, settings: dict[str, Any]) -> "Broker":
         assert settings["transactional.id"] == "id"
@@ -61,8 +65,14 @@ class Broker:
     def poll(self, _timeout_s: float) -> None:
         pass
 
-    def purge(self) -> None:
+    def purge(self, *, blocking: bool) -> None:
+        assert not blocking, "one that hangs would not answer"
         self._do("purge")
+
+    def send_offsets_to_transaction(self, *_offsets: Any) -> None:
+        if self.lacks_group_coordinator:
+            self.over.wait()
+        self._do("send")
 
     def commit_transaction(self, _timeout_s: float) -> None:
         self._do("commit")
@@ -72,7 +82,7 @@ class Broker:
 
 
 class NoLanes:
-    """Lanes without consumers that note what is asked of them."""
+    """Lanes that note what is asked of them, without consumers unless a test gives one."""
 
     lanes: tuple[Any, ...] = ()
 
@@ -93,10 +103,11 @@ class NoLanes:
 
 
 @pytest.fixture
-def broker(monkeypatch: pytest.MonkeyPatch) -> Broker:
+def broker(monkeypatch: pytest.MonkeyPatch) -> Iterator[Broker]:
     made = Broker()
     monkeypatch.setattr(module, "Producer", made)
-    return made
+    yield made
+    made.over.set()
 
 
 @pytest.fixture
@@ -184,6 +195,25 @@ def test_a_transaction_that_outlived_its_timeout_goes_on_with_a_new_producer(
     transaction.write([RECORD])
     transaction.commit(AT)
     assert broker.log[4:] == ["begin", "produce", "commit"]
+
+
+def test_positions_that_hang_for_a_lost_coordinator_are_sent_by_a_new_producer(
+    broker: Broker, start: Callable[..., KafkaTransaction], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The epoch is read again; the old producer is purged without waiting for it."""
+    transaction = start()
+    consumer = SimpleNamespace(consumer_group_metadata=lambda: None)
+    monkeypatch.setattr(NoLanes, "lanes", (SimpleNamespace(index=0, consumer=consumer),))
+    broker.lacks_group_coordinator = True
+    monkeypatch.setattr(transaction._sending, "limit_s", 0.01)
+    with pytest.raises(TransactionAbortedError, match="send-offsets has not returned"):
+        transaction.commit(AT)
+    assert broker.log == ["purge", "new", "init", "refetch"]
+    broker.lacks_group_coordinator = False
+    monkeypatch.setattr(transaction._sending, "limit_s", 60.0)
+    transaction.write([RECORD])
+    transaction.commit(AT)
+    assert broker.log[4:] == ["begin", "produce", "send", "commit"]
 
 
 def test_fenced_within_the_timeout_is_another_process_and_final(
