@@ -119,10 +119,17 @@ def run(arguments: Sequence[str]) -> int:
     except Exception as error:  # the last line of defence: people get a sentence
         if os.environ.get("CLARION_TRACEBACK"):
             raise
-        text = str(error) if isinstance(error, CommandError) else f"{type(error).__name__}: {error}"
-        _say(text)
+        _say(str(error) if isinstance(error, CommandError) else _whole(error))
         return FAILED
     return result if isinstance(result, int) else 0
+
+
+def _whole(error: BaseException) -> str:
+    """Name an error and, when another was behind it, that one first: a dataflow's engine wraps."""
+    text = f"{type(error).__name__}: {error}"
+    if error.__cause__ is None:
+        return text
+    return f"{_whole(error.__cause__)} (then {text})"
 
 
 def _say(text: str) -> None:

@@ -1,5 +1,7 @@
 """A flow of the product's own parts that copies a topic, and does nothing but commit.
 
+In Kafka transactions, or at least once, as flows do whose store recognises what it has.
+
 `python -m tests.integration.copy_process <JSON of Copy>`
 """
 
@@ -12,6 +14,7 @@ from typing import NamedTuple
 import bytewax.operators as op
 from bytewax.dataflow import Dataflow
 
+from flows.checkpoint import Checkpoint, KafkaFlush
 from flows.compose import Composer
 from flows.kafka import KafkaSink
 from flows.run import _run
@@ -29,6 +32,7 @@ class Copy(NamedTuple):
     name: str
     instance: str
     options: dict[str, str]
+    exactly_once: bool = True
 
     @property
     def group(self) -> str:
@@ -61,7 +65,14 @@ def main() -> None:
         return [Record(copy.target, None, message.value()) for message in messages]
 
     composer = Composer(settings, stop.is_set)
-    checkpoint = composer.transactional("copy", composer.one_lane("copy", [copy.source]))
+    lanes = composer.one_lane("copy", [copy.source])
+    checkpoint = (
+        composer.transactional("copy", lanes)
+        if copy.exactly_once
+        else Checkpoint(
+            "copy", lanes, KafkaFlush(lanes, composer.kafka(), patience=composer.patience)
+        )
+    )
     flow = Dataflow("copy")
     records = op.input("source", flow, composer.source(checkpoint))
     op.output("sink", to_process("process", apply("copy", records, copied)), KafkaSink(checkpoint))

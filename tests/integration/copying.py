@@ -31,12 +31,15 @@ OPTIONS = {
 class Copying:
     """A stream onto one topic, copied to another by processes that may come and go."""
 
-    def __init__(self, bootstrap: str, name: str, directory: Path) -> None:
+    def __init__(
+        self, bootstrap: str, name: str, directory: Path, *, exactly_once: bool = True
+    ) -> None:
         self.bootstrap = bootstrap
         self.source, self.target = f"{name}-in", f"{name}-out"
         self.name = name
         self.deaths: list[str] = []
         self._directory = directory
+        self._exactly_once = exactly_once
         self._children: dict[str, Child] = {}
         admin = AdminClient({"bootstrap.servers": bootstrap})
         wanted = [
@@ -48,7 +51,15 @@ class Copying:
 
     def copy(self, instance: str) -> Copy:
         """Give what an instance is told."""
-        return Copy(self.bootstrap, self.source, self.target, self.name, instance, OPTIONS)
+        return Copy(
+            self.bootstrap,
+            self.source,
+            self.target,
+            self.name,
+            instance,
+            OPTIONS,
+            self._exactly_once,
+        )
 
     def start(self, instance: str, *, supervised: bool = True) -> Child:
         """Start a process. supervised: start it again when it dies."""
@@ -131,10 +142,15 @@ def resume(child: Child) -> None:
 
 @contextmanager
 def copying(
-    bootstrap: str, name: str, directory: Path, kind: type[Copying] = Copying
+    bootstrap: str,
+    name: str,
+    directory: Path,
+    kind: type[Copying] = Copying,
+    *,
+    exactly_once: bool = True,
 ) -> Iterator[Copying]:
     """Make the topics and begin the stream; end all in the end."""
-    made = kind(bootstrap, name, directory)
+    made = kind(bootstrap, name, directory, exactly_once=exactly_once)
     try:
         yield made
     finally:

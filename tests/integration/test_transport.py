@@ -4,7 +4,6 @@ import re
 import shutil
 import ssl
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
 from functools import partial
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -13,10 +12,6 @@ from threading import Thread
 import httpx
 import pytest
 import redis
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from sandbox.processes import Child, accepts, free_port
 from sandbox.tls import CA_FILE, CERTIFICATE_FILE, KEY_FILE, make_tls
@@ -28,6 +23,7 @@ from state.ledger import RedisLedger
 from state.profiles import Device, Profile, RedisProfiles
 from state.rates import RedisRates
 from state.redis_client import RedisClient
+from tests.integration.certificates import Issuer
 from tests.servers.install import redis_server
 
 pytestmark = pytest.mark.integration
@@ -123,55 +119,6 @@ def test_nobody_else_gets_in(tls_redis: RedisUrls) -> None:
         with pytest.raises((StateUnavailableError, redis.AuthenticationError)):
             client.ping()
         client.close()
-
-
-class Issuer:
-    """An authority for clients' certificates."""
-
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
-        self._key = ec.generate_private_key(ec.SECP256R1())
-        self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Clients")])
-        made = self._certificate(self._name, self._key.public_key(), ca=True)
-        self.pem = made.public_bytes(serialization.Encoding.PEM)
-
-    def issue(self, common_name: str) -> tuple[str, str]:
-        """Give the files of a client's certificate and key."""
-        key = ec.generate_private_key(ec.SECP256R1())
-        subject = x509.Name(
-            [
-                x509.NameAttribute(NameOID.ORGANIZATION_NAME, "Example"),
-                x509.NameAttribute(NameOID.COMMON_NAME, common_name),
-            ]
-        )
-        made = self._certificate(subject, key.public_key(), ca=False)
-        certificate = self._directory / f"{common_name}.pem"
-        certificate.write_bytes(made.public_bytes(serialization.Encoding.PEM))
-        key_file = certificate.with_suffix(".key")
-        key_file.write_bytes(
-            key.private_bytes(
-                serialization.Encoding.PEM,
-                serialization.PrivateFormat.PKCS8,
-                serialization.NoEncryption(),
-            )
-        )
-        return str(certificate), str(key_file)
-
-    def _certificate(
-        self, subject: x509.Name, public_key: ec.EllipticCurvePublicKey, *, ca: bool
-    ) -> x509.Certificate:
-        now = datetime.now(UTC)
-        return (
-            x509.CertificateBuilder()
-            .subject_name(subject)
-            .issuer_name(self._name)
-            .public_key(public_key)
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - timedelta(days=1))
-            .not_valid_after(now + timedelta(days=30))
-            .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
-            .sign(self._key, hashes.SHA256())
-        )
 
 
 class Backend(BaseHTTPRequestHandler):

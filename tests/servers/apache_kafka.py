@@ -39,6 +39,7 @@ class ApacheKafka:
     directory: holds ``node-<i>/`` (settings and data) and ``node-<i>.log``.
     nodes: with 3, topics get 3 replicas and 2 must be in sync; else topics have 1.
     config: broker settings, such as {"message.max.bytes": "2000000"}.
+    listeners: protocols of more listeners by their names, such as {"SECURE": "SASL_SSL"}.
     jvm: options for Java beside ours, such as ["-Xmx1g"].
     The children die with this process, also when it is killed: start it from the main thread.
     """
@@ -49,11 +50,13 @@ class ApacheKafka:
         nodes: int = 1,
         *,
         config: Mapping[str, str] | None = None,
+        listeners: Mapping[str, str] | None = None,
         jvm: Sequence[str] = (),
     ) -> None:
         self._directory = directory
         self._nodes = nodes
         self._config = dict(config or {})
+        self._listeners = dict(listeners or {})
         self._jvm = list(jvm)
         self._jars = Path()
         self._ports: list[Ports] = []
@@ -67,7 +70,10 @@ class ApacheKafka:
         Raises StartError with the end of a node's log, InstallError without Java or Maven.
         """
         self._jars = kafka_jars()
-        self._ports = [Ports(free_port(), free_port()) for _ in range(self._nodes)]
+        self._ports = [
+            Ports(free_port(), free_port(), {name: free_port() for name in self._listeners})
+            for _ in range(self._nodes)
+        ]
         self.bootstrap = ",".join(f"127.0.0.1:{port.broker}" for port in self._ports)
         self._admin = AdminClient({"bootstrap.servers": self.bootstrap, "log_level": 0})
         self._format()
@@ -77,6 +83,14 @@ class ApacheKafka:
         for node in range(self._nodes):
             self.wait_until_serving(node)
         return self.bootstrap
+
+    def addresses(self, listener: str) -> str:
+        """Give the bootstrap addresses of one of the further listeners."""
+        return ",".join(f"127.0.0.1:{port.more[listener]}" for port in self._ports)
+
+    def log(self, node: int = 0) -> str:
+        """Give all that a node has logged."""
+        return (self._directory / f"node-{node}.log").read_text(errors="replace")
 
     def pid(self, node: int = 0) -> int:
         """Give the process id of a node."""
@@ -181,7 +195,7 @@ class ApacheKafka:
         for node in range(self._nodes):
             home = self._home(node)
             home.mkdir(parents=True)
-            settings = properties(node, self._ports, home / "data", self._config)
+            settings = properties(node, self._ports, home / "data", self._config, self._listeners)
             (home / "server.properties").write_text(written(settings))
             if node == 0:
                 self._format_first(cluster_id)

@@ -8,31 +8,41 @@ LISTENER = "PLAINTEXT"
 
 
 class Ports(NamedTuple):
-    """Where a node listens, on loopback: for clients and brokers, and for controllers."""
+    """Where a node listens, on loopback: for clients and brokers, for controllers, and more.
+
+    more: by the listener's name.
+    """
 
     broker: int
     controller: int
+    more: Mapping[str, int] = {}
 
 
 def properties(
-    node: int, ports: Sequence[Ports], data_dir: Path, more: Mapping[str, str]
+    node: int,
+    ports: Sequence[Ports],
+    data_dir: Path,
+    more: Mapping[str, str],
+    protocols: Mapping[str, str],
 ) -> dict[str, str]:
     """Give server.properties of one combined broker and controller. more: wins over the rest.
 
-    Source: https://kafka.apache.org/documentation/#brokerconfigs
+    protocols: of the further listeners, by name. Source: https://kafka.apache.org/documentation/#brokerconfigs
     """
     nodes = len(ports)
     replicas, in_sync = str(min(3, nodes)), str(2 if nodes > 2 else 1)
     voters = ",".join(f"{i}@127.0.0.1:{port.controller}" for i, port in enumerate(ports))
-    broker = f"{LISTENER}://127.0.0.1:{ports[node].broker}"
+    open_to = {LISTENER: ports[node].broker, **ports[node].more}
+    listeners = ",".join(f"{name}://127.0.0.1:{port}" for name, port in open_to.items())
+    spoken = {LISTENER: "PLAINTEXT", "CONTROLLER": "PLAINTEXT", **protocols}
     return {
         "process.roles": "broker,controller",
         "node.id": str(node),
         "controller.quorum.voters": voters,
-        "listeners": f"{broker},CONTROLLER://127.0.0.1:{ports[node].controller}",
-        "advertised.listeners": broker,
+        "listeners": f"{listeners},CONTROLLER://127.0.0.1:{ports[node].controller}",
+        "advertised.listeners": listeners,
         "controller.listener.names": "CONTROLLER",
-        "listener.security.protocol.map": f"{LISTENER}:PLAINTEXT,CONTROLLER:PLAINTEXT",
+        "listener.security.protocol.map": ",".join(f"{a}:{b}" for a, b in spoken.items()),
         "log.dirs": str(data_dir),
         "auto.create.topics.enable": "false",
         "default.replication.factor": replicas,

@@ -119,6 +119,20 @@ def test_unforeseen_error_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixt
     assert shown.count("\n") == 1
 
 
+def test_an_error_behind_an_error_is_named_first(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A dataflow's engine says which step failed; the reason is behind it."""
+
+    def fail() -> None:
+        raise RuntimeError("in step x") from ValueError("no right")
+
+    monkeypatch.setattr("api.cli.build", fail)
+    assert run(["flows", "run"]) == 1
+    said = capsys.readouterr().err
+    assert said == "clarion: ValueError: no right (then RuntimeError: in step x)\n"
+
+
 def test_hooks_that_are_not_installed_are_faults(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
