@@ -15,8 +15,8 @@ from operators.registry_rows import AuditRow, DeviceRow, UserEventRow, UserRow, 
 from schemas import metrics
 from schemas.pipeline import DeadLetter
 from schemas.stream import Positions, Record
-from sinks.clickhouse import ClickHouseWriter
-from sinks.clickhouse_once import ExactlyOnceWriter
+from sinks.clickhouse import ClickHouseWriter, InsertError
+from sinks.clickhouse_once import ExactlyOnceWriter, Prepared
 
 BLOCK_ROWS = 16_000
 
@@ -26,7 +26,8 @@ class OutcomeRows:
 
     A crash between the insert and the commit is noticed when the records come again. What cannot
     be decoded goes to the dead letters. Blocks are inserted in order by one thread, while the next
-    one is read and encoded; the commit waits for all of them.
+    one is read and encoded; the commit waits for all of them. After a block that was not inserted
+    none is: rows of a later one would say that those of the earlier are there.
     """
 
     def __init__(
@@ -39,6 +40,7 @@ class OutcomeRows:
         self._rows: list[tuple[str, int, int, bytes]] = []
         self._inserter = ThreadPoolExecutor(max_workers=1, thread_name_prefix="insert")
         self._inserting: deque[Future[int]] = deque()
+        self._is_broken = False
 
     def open(self) -> None:
         """Connect the Kafka side; ClickHouse connects at its first use."""
@@ -87,7 +89,15 @@ class OutcomeRows:
         if prepared.bad:
             self._then.write(self._encode(list(self._letters(prepared.bad, rows))))
         self._wait(most=1)
-        self._inserting.append(self._inserter.submit(self._writer.insert, prepared))
+        self._inserting.append(self._inserter.submit(self._insert, prepared))
+
+    def _insert(self, prepared: Prepared) -> int:
+        if self._is_broken:
+            raise InsertError("a block before this one was not inserted")
+        self._is_broken = True
+        count = self._writer.insert(prepared)
+        self._is_broken = False
+        return count
 
     def _wait(self, *, most: int) -> None:
         while len(self._inserting) > most:

@@ -114,6 +114,7 @@ class Lanes:
         self._tells_end = tells_end
         self._patience = patience
         self._read_at = self._stood_still_at = 0.0
+        self._begun_anew = 0
         self.on_end: Callable[[str, int], None] = lambda _topic, _partition: None
         self._on_revoke: RevokeHook = lambda: None
         self._on_assign: Callable[[Lane, Sequence[TopicPartition]], None] = lambda _lane, _tps: None
@@ -154,10 +155,11 @@ class Lanes:
         self, now: float, idle_s: float, allowed: Callable[[Lane], bool] | None
     ) -> tuple[Lane, list[Message]] | None:
         self._seek()
+        begun_anew = self._begun_anew
         for lane in self._order(now):
             if allowed is not None and not allowed(lane):
                 continue
-            found = self._fill(lane, [])
+            found = self._good(lane, self._fill(lane, []), begun_anew)
             if found:
                 lane.served_at = now
                 return lane, found
@@ -170,7 +172,7 @@ class Lanes:
         first = lane.consumer.poll(idle_s)
         if first is None:
             return None
-        found = self._fill(lane, [first])
+        found = self._good(lane, self._fill(lane, [first]), begun_anew)
         lane.served_at = now
         return (lane, found) if found else None
 
@@ -210,6 +212,7 @@ class Lanes:
 
     def rewind(self) -> None:
         """Go back to what is committed in every lane; takes effect at the next read."""
+        self._begun_anew += 1
         for lane in self.lanes:
             for tp in lane.consumer.assignment():
                 key = (tp.topic, tp.partition)
@@ -253,7 +256,7 @@ class Lanes:
             thread.join(max(0.0, deadline - time.monotonic()))
         self.lanes = []
 
-    def _fill(self, lane: Lane, messages: list[Any]) -> list[Message]:
+    def _fill(self, lane: Lane, messages: list[Any]) -> list[Any]:
         """Read on in steps until the batch is full in records or bytes, or nothing is there."""
         limit = lane.plan.batch_size
         size_bytes = sum(map(len, messages))
@@ -264,7 +267,7 @@ class Lanes:
             size_bytes += sum(map(len, more))
             if len(more) < wanted:
                 break
-        return self._good(lane, messages)
+        return messages
 
     def _order(self, now: float) -> list[Lane]:
         """Give the starving lanes, then all by rank; of one rank, the longest unserved first.
@@ -289,10 +292,14 @@ class Lanes:
             waiting += max(0, high - (tp.offset if tp.offset >= 0 else at.offset))
         return waiting
 
-    def _good(self, lane: Lane, messages: Sequence[Any]) -> list[Message]:
+    def _good(self, lane: Lane, messages: Sequence[Any], begun_anew: int) -> list[Message]:
+        """Give what counts as read. begun_anew: as it was before these were read."""
         good = [message for message in messages if message.error() is None]
-        # A rebalance that ran inside this call made it begin anew: what it returned is read again.
-        is_void = bool(lane.to_seek)
+        if self._begun_anew != begun_anew:
+            # A rebalance ran inside, maybe one that took all partitions, or gave some back: what
+            # was read belongs to what was aborted, so whatever is here now is read again.
+            self.rewind()
+        is_void = self._begun_anew != begun_anew or bool(lane.to_seek)
         if len(good) != len(messages):
             for message in messages:
                 error = message.error()

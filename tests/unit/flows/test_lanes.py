@@ -230,3 +230,42 @@ def test_a_fenced_consumer_begins_anew_only_after_a_pause(
     assert revoked == [1]
     assert not lanes.lanes[0].committed
     assert not lanes.lanes[0].to_seek
+
+
+class Torn(StubbornConsumer):
+    """Gives a full step, and in the next call its partitions go, maybe to come back at once."""
+
+    def __init__(self) -> None:
+        super().__init__(refusals=0)
+        self.meanwhile: Any = lambda: None
+        self._calls = 0
+
+    def consume(self, count: int, _timeout_s: float) -> list[Any]:
+        self._calls += 1
+        if self._calls == 1:
+            return [Read("t", offset) for offset in range(7, 7 + count)]
+        if self._calls == 2:
+            self.meanwhile()
+        return []
+
+
+@pytest.mark.parametrize("comes_back", [False, True])
+def test_what_was_read_before_all_partitions_went_does_not_count(*, comes_back: bool) -> None:
+    """It follows upon an epoch that was aborted in between."""
+    consumer = Torn()
+    lanes = _lanes(consumer)
+    lane = lanes.lanes[0]
+    lanes._on_revoke = lanes.rewind  # what a checkpoint does, last
+    partitions = consumer.assigned
+
+    def lose() -> None:
+        lanes._revoked(lane, consumer, partitions)  # type: ignore[arg-type]
+        consumer.assigned = []
+        if comes_back:
+            consumer.assigned = partitions
+            lane.committed["t", 0] = Position(5)
+
+    consumer.meanwhile = lose
+    assert lanes.read(idle_s=0) is None
+    assert lanes.read(idle_s=0) is None
+    assert consumer.sought == ([(0, 5)] if comes_back else [])
