@@ -46,7 +46,7 @@ def make_deliver(composer: Composer, platform: Platform) -> Process:
 
     def finish(batch: Batch) -> Batch:
         outcomes, others = settle(batch.items, batch.now_ms)
-        return batch.main(encode([*outcomes, *others]))
+        return batch.alone().main(encode([*outcomes, *others, *batch.beside]))
 
     live = make_credentials(composer, platform)
     sender = Sender(

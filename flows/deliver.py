@@ -1,7 +1,7 @@
 """deliver: from deliveries to a provider, one process per platform."""
 
 # deliveries ─ decode ─ hooks ─ send ─ settle ─► outcomes
-#                 └───────┴──────────────┴─────► timers (retries), dead tokens, dead letters
+#                                         └────► timers (retries), dead tokens, dead letters
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from bytewax.dataflow import Dataflow
 from bytewax.inputs import Source
 from bytewax.outputs import Sink
 
-from operators.steps import Apply, Step, apply, fork, to_process
+from operators.steps import Apply, Step, apply, fork, keep, to_process
 from schemas.stream import Batch
 
 
@@ -38,15 +38,16 @@ def build(parts: DeliverParts) -> Dataflow:
     flow = Dataflow(f"deliver_{parts.platform}")
     records = op.input("deliveries", flow, parts.source)
     # Batch[Message]
-    deliveries = fork("decode", records, parts.decode)
-    # Batch[(Delivery, Source)], beside it Batch[DeadLetter]
-    hooked = fork("hooks", deliveries.oks, parts.hooks)
-    # beside it Batch[Outcome]
-    answered = op.flat_map("send", hooked.oks, parts.send)
+    deliveries = keep("decode", records, parts.decode)
+    # Batch[(Delivery, Source)], with dead letters: they wait for the batch's answers, as its
+    # positions do
+    hooked = keep("hooks", deliveries, parts.hooks)
+    # with outcomes
+    answered = op.flat_map("send", hooked, parts.send)
     # Batch[Settled]
     settled = fork("settle", answered, parts.settle)
-    # Batch[Outcome], beside it Batch[Timer | TokenDeath | DeadLetter]
-    decided = op.merge("decided", settled.oks, settled.outs, deliveries.outs, hooked.outs)
+    # Batch[Outcome], beside it Batch[Timer | TokenDeath | DeadLetter | Outcome]
+    decided = op.merge("decided", settled.oks, settled.outs)
     encoded = apply("encode", decided, parts.encode)
     # Batch[Record]
     op.output("kafka", to_process("process", encoded), parts.sink)

@@ -53,15 +53,24 @@ Marks = Mapping[tuple[str, int], int]
 class Ticket:
     """One batch under way. answers fill in as they come, by place.
 
+    beside: what was decided about the batch before; it leaves with the answers.
     marked: places below it are marked in the ledger. handed_s: monotonic.
     """
 
-    __slots__ = ("answers", "handed_s", "is_urgent", "items", "left", "marked", "marking",
-                 "positions")  # fmt: skip
+    __slots__ = ("answers", "beside", "handed_s", "is_urgent", "items", "left", "marked",
+                 "marking", "positions")  # fmt: skip
 
-    def __init__(self, items: Sequence[Item], positions: Positions, *, is_urgent: bool) -> None:
+    def __init__(
+        self,
+        items: Sequence[Item],
+        positions: Positions,
+        *,
+        is_urgent: bool,
+        beside: Sequence[Any] = (),
+    ) -> None:
         self.items = items
         self.positions = positions
+        self.beside = beside
         self.is_urgent = is_urgent
         self.answers: list[tuple[Answer, int] | None] = [None] * len(items)
         self.left = len(items)

@@ -11,6 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Container, Sequence
 from functools import partial
+from typing import Any
 from uuid import uuid4
 
 import uvloop
@@ -153,14 +154,16 @@ class Sender:
         if batch.positions:
             self._hand_over(batch)
         settled: list[Settled] = []
+        beside: list[Any] = []
         positions: Positions = {}
         while self.has_settled():
             ticket = self._pending.popleft()
             self._emitted.append(ticket)
             settled += _settled(ticket)
+            beside += ticket.beside
             _count_mixed(ticket)
             positions.update(ticket.positions)
-        return [Batch(settled, batch.now_ms, batch.generation, positions)]
+        return [Batch(settled, batch.now_ms, batch.generation, positions, beside)]
 
     # -- Unfinished, for the checkpoint
 
@@ -185,7 +188,13 @@ class Sender:
             raise TimeoutError(f"{len(self._pending)} batches did not settle")
         return [
             self._finish_batch(
-                Batch(_settled(ticket), self.last_now_ms, self.generation(), ticket.positions)
+                Batch(
+                    _settled(ticket),
+                    self.last_now_ms,
+                    self.generation(),
+                    ticket.positions,
+                    list(ticket.beside),
+                )
             )
             for ticket in self._emitted
         ]
@@ -205,7 +214,7 @@ class Sender:
         items: Sequence[Item] = batch.items
         # A batch comes from one lane, so one priority.
         is_urgent = bool(items) and items[0][0].priority in FAST
-        ticket = Ticket(items, batch.positions, is_urgent=is_urgent)
+        ticket = Ticket(items, batch.positions, is_urgent=is_urgent, beside=batch.beside)
         self._pending.append(ticket)
         places: Sequence[int] = range(len(items))
         if self._in_doubt and not is_urgent:

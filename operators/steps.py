@@ -35,13 +35,32 @@ def fork(step_id: str, up: Stream[Batch], step: Step) -> Forked:  # noqa: ARG001
     """
 
     def run(batch: Batch) -> tuple[Batch, list[Batch]]:
-        if not batch.items:
-            return batch, []
-        oks, outs = step(batch.items, batch.now_ms)
+        oks, outs = step(batch.items, batch.now_ms) if batch.items else ([], [])
+        if batch.beside:
+            batch, outs = batch.alone(), [*batch.beside, *outs]
         return batch.main(oks), [batch.side(outs)] if outs else []
 
     pairs = op.map("step", up, run)
     return Forked(op.map("oks", pairs, itemgetter(0)), op.flat_map("outs", pairs, itemgetter(1)))
+
+
+@operator
+def keep(step_id: str, up: Stream[Batch], step: Step) -> Stream[Batch]:  # noqa: ARG001 - as above
+    """Apply a step to every batch; what it decides stays beside the items, up to the next fork.
+
+    For what stands before a wait: an epoch that is committed meanwhile must not hold what was
+    decided about records whose positions it does not hold.
+    """
+
+    def run(batch: Batch) -> Batch:
+        if not batch.items:
+            return batch
+        oks, outs = step(batch.items, batch.now_ms)
+        kept = batch.main(oks)
+        kept.beside = [*batch.beside, *outs]
+        return kept
+
+    return op.map("step", up, run)
 
 
 @operator

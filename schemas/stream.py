@@ -70,16 +70,22 @@ class Batch(msgspec.Struct):
     now_ms: the time at which the batch was read, so that policy needs no clock.
     positions: ride along the main line only; what reaches the sink is what gets committed.
     generation: of the assignment; a batch of an older one is dropped at the sink and read again.
+    beside: what was decided about other items of it, and leaves with its positions, not before.
     """
 
     items: list[Any]
     now_ms: int
     generation: int = 0
     positions: Positions = {}
+    beside: list[Any] = []
 
     def main(self, items: list[Any]) -> "Batch":
-        """Give the same batch with other items, positions kept."""
-        return Batch(items, self.now_ms, self.generation, self.positions)
+        """Give the same batch with other items, all else kept."""
+        return Batch(items, self.now_ms, self.generation, self.positions, self.beside)
+
+    def alone(self) -> "Batch":
+        """Give the same batch with nothing beside it."""
+        return Batch(self.items, self.now_ms, self.generation, self.positions)
 
     def side(self, items: list[Any]) -> "Batch":
         """Give a batch beside this one: same time and generation, no positions."""

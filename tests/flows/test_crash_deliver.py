@@ -161,3 +161,22 @@ def test_answers_lead_to_deaths_retries_and_dead_letters(
     letters = stores.decoded(DEAD_DELIVERIES[Platform.APNS], DeadLetter)
     assert sorted(letter.raw == b"\xc1" for letter in letters) == [False, True]
     assert "d9" not in sink.sent
+
+
+def test_what_cannot_be_read_is_a_dead_letter_once_whenever_it_crashes(
+    stores: Stores, sink: CountingSink
+) -> None:
+    """Its letter is committed with its position, however long the sends around it take."""
+    for start in range(0, COUNT, 30):
+        _put(stores, [_delivery(n, Priority.HIGH) for n in range(start, start + 30)])
+        stores.put([Record(DELIVERIES["apns", "high"], None, b"\xc1%d" % start)])
+    runner = Runner(stores.settings(), "deliver", Platform.APNS)
+    for crash_at in (2, 3):
+        runner.run(crash_at=crash_at)
+        runner.run(crash_at=crash_at, after=True)
+    runner.run()
+    letters = stores.decoded(DEAD_DELIVERIES[Platform.APNS], DeadLetter)
+    wanted = [b"\xc1%d" % start for start in range(0, COUNT, 30)]
+    assert sorted(letter.raw for letter in letters) == sorted(wanted)
+    outcomes = stores.decoded(OUTCOMES, Outcome)
+    assert Counter(o.delivery_id for o in outcomes) == Counter(f"d{n}" for n in range(COUNT))

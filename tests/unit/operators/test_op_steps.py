@@ -6,7 +6,7 @@ import bytewax.operators as op
 from bytewax.dataflow import Dataflow
 from bytewax.testing import TestingSink, TestingSource, run_main
 
-from operators.steps import apply, fork, to_process
+from operators.steps import apply, fork, keep, to_process
 from schemas.stream import Batch, Position, Positions
 
 POSITIONS: Positions = {(0, "t", 1): Position(5)}
@@ -60,3 +60,22 @@ def test_apply_turns_items_into_others() -> None:
     op.output("out", to_process("key", doubled), TestingSink(found))
     run_main(flow)
     assert found == [("process", Batch([2, 4], 100, 7, POSITIONS))]
+
+
+def test_what_is_kept_leaves_at_the_next_fork() -> None:
+    """With the positions all the while; also when nothing else is left of the batch."""
+    kept: list[Batch] = []
+    oks: list[Batch] = []
+    outs: list[Batch] = []
+    flow = Dataflow("test")
+    source = op.input("in", flow, TestingSource([Batch([1, 2, 4], 100, 7, POSITIONS)]))
+    first = keep("first", source, split)
+    second = keep("second", first, lambda items, _now_ms: ([], [str(n) for n in items]))
+    op.output("kept", second, TestingSink(kept))
+    streams = fork("third", second, split)
+    op.output("oks", streams.oks, TestingSink(oks))
+    op.output("outs", streams.outs, TestingSink(outs))
+    run_main(flow)
+    assert kept == [Batch([], 100, 7, POSITIONS, [101, "2", "4"])]
+    assert oks == [Batch([], 100, 7, POSITIONS)]
+    assert outs == [Batch([101, "2", "4"], 100, 7)]
