@@ -38,8 +38,9 @@ def make_deliver(composer: Composer, platform: Platform) -> Process:
         name, {"": lambda priority: topics.DELIVERIES[platform, priority]}, {"": DELIVER_BATCH}
     )
     checkpoint = composer.transactional(name, lanes)
+    # A guard that waited for Redis would hold up urgent messages, which need none.
     hygiene = Hygiene(
-        composer.tenants, RedisPruning(composer.redis), platform, alarm=PruningAlarm()
+        composer.tenants, RedisPruning(composer.redis_now), platform, alarm=PruningAlarm()
     )
     settle = Settle(composer.tenants, withheld=hygiene)
     encode = composer.encode(name, topics.DEAD_DELIVERIES[platform])

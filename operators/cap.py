@@ -10,11 +10,13 @@ from schemas.outcomes import Reason, Status
 from schemas.pipeline import Outcome, Priority
 from schemas.tenant import CapGroup, Tenant
 from state.caps import CapCheck, Caps
+from state.patience import PATIENCE_S
 
 Limits = tuple[tuple[str, int, int], ...]
 DAY_MS = 86_400_000
 DAILY = "quota:daily"  # no category has a colon in its name
 GROUP = "caps:"
+CALL_TIMEOUT_S = PATIENCE_S + 30.0  # the call itself waits for Redis, and makes a last attempt
 
 Answers = list[bool | int]
 Submit = Callable[[Callable[[], Answers]], "Future[Answers]"]
@@ -44,7 +46,7 @@ class ApplyCaps:
     without being counted again. A critical message is neither counted nor held back.
     """
 
-    def __init__(self, caps: Caps, submit: Submit, *, timeout_s: float = 60.0) -> None:
+    def __init__(self, caps: Caps, submit: Submit, *, timeout_s: float = CALL_TIMEOUT_S) -> None:
         self._caps = caps
         self._submit = submit
         self._timeout_s = timeout_s

@@ -11,6 +11,7 @@ from operators.pace import decided
 from operators.work import Decided, Draft, Work
 from schemas.hooks import MAX_WHY_CHARS, Hook, HookMessage, Point, Verdict
 from schemas.outcomes import Reason, Status
+from schemas.packed import UNREADABLE
 from schemas.pipeline import Content, Delivery, Notice, Outcome
 from schemas.stream import Source
 from schemas.tenant import Tenant
@@ -136,7 +137,7 @@ class AfterOutcome:
             for row in rows:
                 try:
                     told.append(_outcome(row[3]))
-                except msgspec.MsgspecError:  # the writer tells about it
+                except UNREADABLE:  # the writer tells about it
                     continue
             _asked(self._caller, Point.AFTER_OUTCOME, told, lambda one: one.tenant, _of_outcome)
         return rows, []
@@ -157,7 +158,10 @@ def _asked(
     tenant_of: Callable[[T], str],
     view: Callable[[T], HookMessage],
 ) -> list[tuple[T, _Found]]:
-    """Ask about the items of tenants with a hook at this point; give these with the findings."""
+    """Ask about the items of tenants with a hook at this point; give these with the findings.
+
+    An item that cannot be shown is not asked about: what takes it next tells what is wrong with it.
+    """
     groups: dict[str, tuple[Hook | None, list[T]]] = {}
     for item in items:
         tenant = tenant_of(item)
@@ -169,12 +173,29 @@ def _asked(
     for tenant, (hook, group) in groups.items():
         if hook is None:
             continue
-        answer = caller.ask(tenant, hook, [view(item) for item in group])
+        group, shown = _shown(group, view)
+        if not group:
+            continue
+        answer = caller.ask(tenant, hook, shown)
         if isinstance(answer, HookFailed):
             found += [(item, _failed(hook, answer.why)) for item in group]
         else:
             found += [(i, _judged(hook, v)) for i, v in zip(group, answer, strict=True)]
     return found
+
+
+def _shown(
+    items: Sequence[T], view: Callable[[T], HookMessage]
+) -> tuple[list[T], list[HookMessage]]:
+    good: list[T] = []
+    shown: list[HookMessage] = []
+    for item in items:
+        try:
+            shown.append(view(item))
+        except UNREADABLE:
+            continue
+        good.append(item)
+    return good, shown
 
 
 def _judged(hook: Hook, verdict: Verdict | None) -> _Found:

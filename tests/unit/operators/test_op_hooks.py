@@ -147,12 +147,24 @@ def test_a_failure_before_sending_is_noted_on_the_push() -> None:
     assert other.content == push().content
 
 
+@pytest.mark.parametrize("content", [b"", b"?", b"\x91" * 100_000])
+def test_a_push_whose_words_cannot_be_read_goes_on_unasked(content: bytes) -> None:
+    """The sink rejects it; the others of the batch are asked about."""
+    hooks = FakeHooks(lambda _one: Verdict(suppress="no"))
+    bad = delivery(content=content)
+    going, (out,) = sent(hooks, bad, push(user_id="u2"))
+    assert (going, out.user_id) == ([(bad, SOURCE)], "u2")
+    assert sent(hooks, bad) == ([(bad, SOURCE)], [])
+    assert hooks.calls == 1
+
+
 def test_outcomes_are_told_and_go_on_whatever_happens() -> None:
     """Only those of tenants that listen; what is none is left to the writer."""
     outcome = Outcome("o", NOW_MS, "acme", "m", Status.SENT, Reason.ACCEPTED)
-    rows = [
-        ("outcomes", 0, n, raw) for n, raw in enumerate((msgspec.msgpack.encode(outcome), b"?"))
-    ]
+    good = msgspec.msgpack.encode(outcome)
+    no_text = good.replace(b"acme", b"\xff\xff\xff\xff")
+    nested = b"\x91" * 100_000
+    rows = [("outcomes", 0, n, raw) for n, raw in enumerate((good, b"?", no_text, nested))]
     for hooks, count in ((FakeHooks("no answer"), 1), (FakeHooks(lambda _one: None), 1)):
         assert AfterOutcome(hooks, ["acme"])(rows, NOW_MS) == (rows, [])
         assert [(one.status, one.reason) for one in hooks.asked] == [("sent", "accepted")] * count
