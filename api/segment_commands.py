@@ -18,7 +18,7 @@ from api.waiting import wait_until
 from flows.compose import Composer
 from flows.compose_segments import ClickHouseQueries, make_keeper, make_queries
 from flows.yaml_files import BadYamlError, read_yaml
-from operators.segment_builder import LostError
+from operators.segment_builder import AwayError, LostError
 from schemas.definitions import Kind
 from schemas.segment_definition import BadSegmentBodyError, SegmentBody, body_of
 from state.segment_work import Note
@@ -99,6 +99,8 @@ def refresh(stores: Stores, name: str | None) -> None:
         found = keeper.refresh(tenant, names)
     except LostError as error:
         raise CommandError(f"{error}; try again when it is done") from error
+    except AwayError as error:
+        raise CommandError(f"ClickHouse cannot answer now: {error}") from error
     finally:
         queries.close()
         composer.redis.close()

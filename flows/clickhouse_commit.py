@@ -16,7 +16,8 @@ from schemas import metrics
 from schemas.pipeline import DeadLetter
 from schemas.stream import Positions, Record
 from sinks.clickhouse import ClickHouseWriter, InsertError
-from sinks.clickhouse_once import ExactlyOnceWriter, Prepared
+from sinks.clickhouse_once import ExactlyOnceWriter
+from sinks.outcome_blocks import Prepared
 
 BLOCK_ROWS = 16_000
 

@@ -11,12 +11,12 @@ from flows.compose import Composer
 from flows.compose_stores import clickhouse_of
 from flows.segment_keeper import KINDS, SegmentKeeper
 from operators.behaviour import sql_of
-from operators.segment_builder import QueryError, SegmentBuilder
+from operators.segment_builder import AwayError, QueryError, SegmentBuilder
 from operators.segment_rules import LiveSegment, live_segment
 from schemas.definitions import Definition, Kind
 from schemas.segment_definition import SegmentBody
 from sinks.clickhouse import connect
-from sinks.clickhouse_queries import QueryLimits, RefusedQueryError, TenantQueries
+from sinks.clickhouse_queries import QueryLimits, RefusedQueryError, TenantQueries, is_away
 from state.definitions import RedisDefinitions, Watched
 from state.profiles import RedisProfiles
 from state.redis_segments import RedisSegments
@@ -38,7 +38,8 @@ class ClickHouseQueries:
         try:
             yield from self._queries.users(tenant, sql_of(body))
         except RefusedQueryError as error:
-            raise QueryError(str(error)) from error
+            kind = AwayError if is_away(error.__cause__) else QueryError
+            raise kind(str(error)) from error
 
 
 def watched_segments(composer: Composer) -> Watched[LiveSegment]:

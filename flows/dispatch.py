@@ -38,6 +38,8 @@ ALONE = 10
 """How many times longer a line may wait when nobody stands behind it."""
 ACTIVE_S = 60.0
 MAX_LINES = 1_000
+RESERVE = 8
+"""One part in so many."""
 CIRCUIT_WAIT_S = (1.0, 5.0)
 PACE_WAIT_S = (1.0, 10.0)
 
@@ -113,6 +115,9 @@ class _Line:
 class Dispatcher:
     """Sends what it is given, at most ``window`` at once; all of it runs in one event loop.
 
+    An eighth of it more is kept for urgent deliveries, and no line may hold all of the window: so
+    a provider that hangs, or a ledger that does not answer, leaves somebody for the others.
+
     mark: records that deliveries up to these offsets go out; called in a thread, before bulk is
     sent. rates: the share of the rate that a tenant has left, shared with other processes; for the
     tenants in ``rated``. recalled: asked just before a delivery goes. now_ms: business clock, for
@@ -149,7 +154,9 @@ class Dispatcher:
         # Taken from their queues: not yet marked in the ledger, and sent without an answer yet.
         self._marking: dict[tuple[int, int], Ticket] = {}
         self._sending: dict[tuple[int, int], Ticket] = {}
+        # Workers without work: those for all deliveries, and those for urgent ones alone.
         self._idle: list[asyncio.Future[None]] = []
+        self._idle_urgent: list[asyncio.Future[None]] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._draining: list[asyncio.TimerHandle] = []
         self._marker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ledger")
@@ -160,10 +167,11 @@ class Dispatcher:
         """Open the sink and start the workers."""
         self._loop = asyncio.get_running_loop()
         await self._sink.open()
-        work = [self._guarded(self._work()) for _ in range(self._window)]
+        work = [self._work() for _ in range(self._window)]
+        urgent = [self._work_urgent() for _ in range(self._window // RESERVE)]
+        beside = (self._tick(), self._follow(), self._watch())
         self._tasks = [
-            self._loop.create_task(one)
-            for one in (*work, *map(self._guarded, (self._tick(), self._follow(), self._watch())))
+            self._loop.create_task(self._guarded(one)) for one in (*work, *urgent, *beside)
         ]
 
     async def close(self) -> None:
@@ -186,7 +194,7 @@ class Dispatcher:
             queue.items.append((ticket, place))
             if not queue.is_ready and not queue.is_blocked:
                 self._ready(queue)
-        self._wake(len(places))
+        self._wake(len(places), urgent=ticket.is_urgent)
 
     def drain(self, *, defer_after_s: float, give_up_after_s: float) -> None:
         """Come to an end: hand back what is not sent by then, and give up what has no answer."""
@@ -210,7 +218,8 @@ class Dispatcher:
         if line is None:
             if len(self._lines) >= MAX_LINES:
                 self._forget_idle()
-            gate = Gate(most=self._window, jitter=random.random)
+            most = max(1, self._window - self._window // RESERVE)
+            gate = Gate(most=most, jitter=random.random)
             line = self._lines[key] = _Line(key, delivery.tenant, gate)
         return line
 
@@ -220,10 +229,10 @@ class Dispatcher:
             for gauge in (metrics.CIRCUIT_OPEN, metrics.CONCURRENCY_LIMIT, metrics.RATE_SHARE):
                 gauge.remove(self._sink.platform, key)
 
-    def _next(self) -> tuple[_Line, Ticket, int] | None:
-        """Take the next delivery that may go: urgent ones first, lines in turn."""
+    def _next(self, kinds: Sequence[deque[_Queue]]) -> tuple[_Line, Ticket, int] | None:
+        """Take the next delivery of these kinds that may go, lines in turn."""
         now_s = monotonic()
-        for queues in (self._urgent, self._bulk):
+        for queues in kinds:
             while queues:
                 queue = queues.popleft()
                 queue.is_ready = False
@@ -275,11 +284,13 @@ class Dispatcher:
                 queue.is_blocked = False
                 self._ready(queue)
 
-    def _wake(self, count: int) -> None:
-        for _ in range(min(count, len(self._idle))):
-            waiter = self._idle.pop()
-            if not waiter.done():
-                waiter.set_result(None)
+    def _wake(self, count: int, *, urgent: bool) -> None:
+        for idle in (self._idle, self._idle_urgent) if urgent else (self._idle,):
+            while count and idle:
+                count -= 1
+                waiter = idle.pop()
+                if not waiter.done():
+                    waiter.set_result(None)
 
     # -- sending
 
@@ -290,17 +301,31 @@ class Dispatcher:
             self._on_failure(error)
 
     async def _work(self) -> None:
-        """Send one after the other; ``window`` of these run side by side."""
+        """Send one after the other, urgent ones first; ``window`` of these run side by side."""
         while True:
-            found = self._next()
+            found = self._next((self._urgent, self._bulk))
             if found is None:
-                waiter = self._loop.create_future()
-                self._idle.append(waiter)
-                await waiter
+                await self._rest(self._idle)
                 continue
             if self._idle and (self._urgent or self._bulk):
-                self._wake(1)  # there may be room for one more
+                self._wake(1, urgent=False)  # there may be room for one more
             await self._send(*found)
+
+    async def _work_urgent(self) -> None:
+        """Send urgent ones that found no other worker."""
+        while True:
+            found = self._next((self._urgent,))
+            if found is None:
+                if self._bulk:  # what it has just sent may have made room for it
+                    self._wake(1, urgent=False)
+                await self._rest(self._idle_urgent)
+                continue
+            await self._send(*found)
+
+    async def _rest(self, idle: list[asyncio.Future[None]]) -> None:
+        waiter = self._loop.create_future()
+        idle.append(waiter)
+        await waiter
 
     async def _send(self, line: _Line, ticket: Ticket, place: int) -> None:
         gate = line.gate
@@ -364,7 +389,7 @@ class Dispatcher:
                 self._hand_back(queue, now_s, patience)
                 queue.is_blocked = False
                 self._ready(queue)
-            self._wake(len(blocked))
+            self._wake(len(blocked), urgent=any(queue.is_urgent for queue in blocked))
 
     def _hand_back(self, queue: _Queue, now_s: float, patience: int) -> None:
         """Defer what has waited too long."""

@@ -61,7 +61,7 @@ def run_flow(settings: Settings, name: str, platform: Platform | None = None) ->
     finally:
         server.stop()
         readiness.stop()
-        deadline.cancel()
+    deadline.done()
     structlog.get_logger().info("stopped")
 
 

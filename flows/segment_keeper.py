@@ -10,7 +10,7 @@ from uuid import uuid4
 
 import structlog
 
-from operators.segment_builder import LostError, QueryError, SegmentBuilder
+from operators.segment_builder import AwayError, LostError, QueryError, SegmentBuilder
 from operators.segment_lists import LIST
 from operators.segment_rules import QUERY, RULE, LiveSegment
 from schemas import metrics
@@ -60,6 +60,7 @@ class SegmentKeeper:
         self._kinds, self._tells = kinds, tells
         self._owner = uuid4().hex
         self._with_some = set(tenants)
+        self._ask_from_ms = 0
         self._log = structlog.get_logger()
 
     def turn(self) -> None:
@@ -70,7 +71,10 @@ class SegmentKeeper:
                 self._turn(tenant, defined)
 
     def refresh(self, tenant: str, names: Sequence[str]) -> dict[str, Note]:
-        """Build some now, due or not; give what came of each. Raises StateError, LostError."""
+        """Build some now, due or not; give what came of each.
+
+        Raises StateError, LostError, AwayError.
+        """
         self._definitions.refresh()
         defined = self._definitions.of(tenant)
         self._build(tenant, [defined[name] for name in names])
@@ -97,6 +101,10 @@ class SegmentKeeper:
                 self._build(tenant, due)
             except LostError:
                 return
+            except AwayError as error:
+                # No fault of any segment's: nobody is to be told to mend a query.
+                self._ask_from_ms = self._now_ms() + RETRY_S * 1_000
+                self._log.warning("queries of segments wait", error=str(error)[:MAX_ERROR_CHARS])
         if defined:
             self._with_some.add(tenant)
         else:
@@ -111,10 +119,13 @@ class SegmentKeeper:
         self, defined: Mapping[str, LiveSegment], tenant: str, counting: Mapping[str, Generation]
     ) -> list[LiveSegment]:
         now_ms, notes = self._now_ms(), self._work.notes(tenant) if defined else {}
+        asks = now_ms >= self._ask_from_ms
         return [
             one
             for name, one in defined.items()
-            if one.kind in self._kinds and _is_due(one, counting.get(name), notes.get(name), now_ms)
+            if one.kind in self._kinds
+            and (asks or one.matches is not None)
+            and _is_due(one, counting.get(name), notes.get(name), now_ms)
         ]
 
     def _build(self, tenant: str, due: Sequence[LiveSegment]) -> None:

@@ -173,29 +173,25 @@ def _asked(
     for tenant, (hook, group) in groups.items():
         if hook is None:
             continue
-        group, shown = _shown(group, view)
-        if not group:
+        shown = _shown(group, view)
+        if not shown:
             continue
-        answer = caller.ask(tenant, hook, shown)
+        answer = caller.ask(tenant, hook, [message for _, message in shown])
         if isinstance(answer, HookFailed):
-            found += [(item, _failed(hook, answer.why)) for item in group]
+            found += [(item, _failed(hook, answer.why)) for item, _ in shown]
         else:
-            found += [(i, _judged(hook, v)) for i, v in zip(group, answer, strict=True)]
+            found += [(i, _judged(hook, v)) for (i, _), v in zip(shown, answer, strict=True)]
     return found
 
 
-def _shown(
-    items: Sequence[T], view: Callable[[T], HookMessage]
-) -> tuple[list[T], list[HookMessage]]:
-    good: list[T] = []
-    shown: list[HookMessage] = []
+def _shown(items: Sequence[T], view: Callable[[T], HookMessage]) -> list[tuple[T, HookMessage]]:
+    shown: list[tuple[T, HookMessage]] = []
     for item in items:
         try:
-            shown.append(view(item))
+            shown.append((item, view(item)))
         except UNREADABLE:
             continue
-        good.append(item)
-    return good, shown
+    return shown
 
 
 def _judged(hook: Hook, verdict: Verdict | None) -> _Found:

@@ -16,12 +16,16 @@ class Queries(Protocol):
     """Runs a definition's query, read-only and for one tenant."""
 
     def users(self, tenant: str, body: SegmentBody) -> Iterator[list[str]]:
-        """Give the ids in blocks. Raises QueryError, also midway."""
+        """Give the ids in blocks. Raises QueryError and AwayError, also midway."""
         ...
 
 
 class QueryError(Exception):
     """A query was refused, failed or gave something else than user ids; the message says what."""
+
+
+class AwayError(Exception):
+    """What answers queries cannot do so now; nothing is known to be wrong with the query."""
 
 
 class LostError(Exception):
@@ -116,7 +120,7 @@ class SegmentBuilder:
     ) -> int:
         """Run a query into a new generation and switch to it; give how many ids it gave.
 
-        Raises QueryError, LostError; what was staged until then is dropped.
+        Raises QueryError, AwayError, LostError; what was staged until then is dropped.
         """
         began_ms = self._now_ms()
         generation = f"{began_ms:013d}-q{segment.version}"
@@ -127,7 +131,7 @@ class SegmentBuilder:
                 self._segments.stage(tenant, shards, segment.name, generation, users)
                 count += len(users)
             keep_on()
-        except (QueryError, LostError):
+        except (QueryError, AwayError, LostError):
             self._segments.drop(tenant, shards, segment.name, generation)
             raise
         to = Generation(

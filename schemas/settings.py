@@ -121,7 +121,12 @@ class FlowSettings(_Group):
         int, Field(ge=1, le=100_000, description="users routed at once, of a large audience")
     ] = 1_000
     in_flight: Annotated[
-        int, Field(ge=1, le=100_000, description="requests to a provider under way at most")
+        int,
+        Field(
+            ge=1,
+            le=100_000,
+            description="requests to a provider under way at most; an eighth more if urgent",
+        ),
     ] = 1_000
 
     @property

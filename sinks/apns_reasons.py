@@ -107,13 +107,34 @@ VERDICTS: Mapping[tuple[int, str], Verdict] = {
     (403, "TopicMismatch"): _BAD_CONFIG,
 }
 
+_BY_STATUS: Mapping[int, Verdict] = {
+    429: Verdict(
+        Status.RETRY, Reason.THROTTLED, retry_after_s=AFTER_TOO_MANY_REQUESTS_S, listed=False
+    ),
+    504: Verdict(Status.UNKNOWN, Reason.PROVIDER_TIMEOUT, listed=False),  # it may have been sent
+}
+"""What speaks for itself whatever the body says; with 5xx, see below. A gateway's page has none."""
+_ILL = Verdict(
+    Status.RETRY, Reason.PROVIDER_UNAVAILABLE, retry_after_s=AFTER_SERVER_ERROR_S, listed=False
+)
+_GATEWAY_ILL = Verdict(
+    Status.RETRY, Reason.PROVIDER_UNAVAILABLE, retry_after_s=AT_ONCE_S, listed=False
+)
+
 
 def verdict(status: int, reason: str) -> Verdict:
     """Look an answer up. reason: the body's, as sent; spaces do not count. Never raises.
 
-    An answer that the table does not hold is REJECTED/UNLISTED, except that any 2xx is SENT: the
-    body of an acceptance is empty today, and a field in it would not undo it.
+    An answer that the table does not hold is REJECTED/UNLISTED, with two exceptions. Any 2xx is
+    SENT: the body of an acceptance is empty today, and a field in it would not undo it. And what
+    is only "not now" by its status is no refusal of the message: a provider that is ill, or a
+    gateway before it, must not end messages for good.
     """
     if 200 <= status < 300:
         return _SENT
-    return VERDICTS.get((status, reason.replace(" ", "")), _UNLISTED)
+    found = VERDICTS.get((status, reason.replace(" ", ""))) or _BY_STATUS.get(status)
+    if found is not None:
+        return found
+    if status >= 500:
+        return _ILL if reason else _GATEWAY_ILL
+    return _UNLISTED

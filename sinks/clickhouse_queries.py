@@ -14,6 +14,8 @@ from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 from urllib3.exceptions import HTTPError
 
+from sinks.clickhouse_errors import is_passing
+
 MAX_ERROR_CHARS = 400
 _NODE = re.compile(r"^( *)(\w+)(?: (.*?))?(?: \(children \d+\))?$", re.DOTALL)
 _PLAIN_TABLE = re.compile(r"^[A-Za-z_]\w*(?: \(alias .*\))?$", re.DOTALL)
@@ -25,6 +27,9 @@ _FORBIDDEN = re.compile(
 )
 _IN = re.compile(r"^(global|not|null|ignore)*in(ignoreset)?$", re.IGNORECASE)
 _FIRST_WORD = re.compile(r"\s*(select|with)\b", re.IGNORECASE)
+
+_OF_THE_QUERY = frozenset({159, 160, 241})
+"""Codes of a query that took more time or memory than it may; elsewhere they say "busy"."""
 
 HIDDEN = frozenset({"audit"})
 """Tables that give nothing here: who may read them is asked elsewhere."""
@@ -39,6 +44,15 @@ GROUP BY t.name
 
 class RefusedQueryError(Exception):
     """The query is none that people may run, or the server refused it; the message says why."""
+
+
+def is_away(error: BaseException | None) -> bool:
+    """Tell whether what a refusal came from says nothing about the query: the server cannot now."""
+    return (
+        isinstance(error, Exception)
+        and is_passing(error)
+        and getattr(error, "code", None) not in _OF_THE_QUERY
+    )
 
 
 class QueryLimits(NamedTuple):

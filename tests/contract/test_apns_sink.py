@@ -194,11 +194,11 @@ async def test_unlisted_reason_is_kept(world: World) -> None:
 
 
 async def test_body_that_is_no_json_is_kept(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A proxy's error page is rejected as unlisted, cut to 200 characters."""
+    """A proxy's page is no refusal of the message; what it says is cut to 200 characters."""
     page = Response(502, body=b"<html>" + b"x" * 500)
     monkeypatch.setattr(world.simulator, "_play", lambda *_: page)
     answer = await world.send(scenario_token(SLOW, 1))
-    assert (answer.status, answer.reason) == (Status.REJECTED, Reason.UNLISTED)
+    assert (answer.status, answer.reason) == (Status.RETRY, Reason.PROVIDER_UNAVAILABLE)
     assert answer.provider_reason == "<html>" + "x" * 194
 
 

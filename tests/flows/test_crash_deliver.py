@@ -163,9 +163,8 @@ def test_answers_lead_to_deaths_retries_and_dead_letters(
     assert "d9" not in sink.sent
 
 
-def test_what_cannot_be_read_is_a_dead_letter_once_whenever_it_crashes(
-    stores: Stores, sink: CountingSink
-) -> None:
+@pytest.mark.usefixtures("sink")
+def test_what_cannot_be_read_is_a_dead_letter_once_whenever_it_crashes(stores: Stores) -> None:
     """Its letter is committed with its position, however long the sends around it take."""
     for start in range(0, COUNT, 30):
         _put(stores, [_delivery(n, Priority.HIGH) for n in range(start, start + 30)])

@@ -8,10 +8,11 @@ import pytest
 from clickhouse_connect.driver.client import Client
 
 from operators.behaviour import behaviour_sql
+from sandbox.processes import free_port
 from schemas.segment_definition import body_of
-from sinks.clickhouse import ClickHouseWriter
+from sinks.clickhouse import ClickHouseSettings, ClickHouseWriter, connect
 from sinks.clickhouse_once import ExactlyOnceWriter
-from sinks.clickhouse_queries import QueryLimits, RefusedQueryError, TenantQueries
+from sinks.clickhouse_queries import QueryLimits, RefusedQueryError, TenantQueries, is_away
 from tests.contract.clickhouse.outcome_log import TOPIC, record
 
 DAY_MS = 86_400_000
@@ -198,6 +199,21 @@ def test_a_query_is_bounded(connect_here: Callable[[], Client]) -> None:
         "SELECT toString(count()) AS user_id FROM (SELECT arrayJoin(range(100000)) AS a) AS x,"
         " (SELECT arrayJoin(range(10000000)) AS b) AS y WHERE sipHash64(a, b) = 1"
     )
-    with pytest.raises(RefusedQueryError, match=r"[Tt]imeout"):
+    with pytest.raises(RefusedQueryError, match=r"[Tt]imeout") as caught:
         users(slow, many_pairs)
+    assert not is_away(caught.value.__cause__)
     slow.close()
+
+
+def test_a_server_that_is_away_is_told_from_a_bad_query(
+    queries: TenantQueries,
+) -> None:
+    """For whoever tries again later, and blames nobody's query."""
+    where = ClickHouseSettings(port=free_port())
+    away = TenantQueries(client_factory=lambda: connect(where))
+    with pytest.raises(RefusedQueryError) as caught:
+        users(away, "SELECT user_id FROM outcomes")
+    assert is_away(caught.value.__cause__)
+    with pytest.raises(RefusedQueryError) as bad:
+        users(queries, "SELECT user_id FROM nowhere")
+    assert not is_away(bad.value.__cause__)

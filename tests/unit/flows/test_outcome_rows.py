@@ -8,7 +8,7 @@ import pytest
 from flows import clickhouse_commit as module
 from flows.clickhouse_commit import OutcomeRows
 from sinks.clickhouse import InsertError
-from sinks.clickhouse_once import Prepared
+from sinks.outcome_blocks import Prepared
 
 BLOCK = 2
 PATIENCE_S = 60.0

@@ -6,7 +6,7 @@ from threading import Event
 from typing import Any
 
 from flows.segment_keeper import KINDS, RETRY_S, KeeperThread, SegmentKeeper
-from operators.segment_builder import LostError, QueryError
+from operators.segment_builder import AwayError, LostError, QueryError
 from operators.segment_rules import LiveSegment, live_segment
 from schemas.definitions import Definition, Kind
 from state.definitions import Removed, Watched
@@ -118,6 +118,20 @@ def test_what_fails_is_noted_and_tried_again_later() -> None:
     assert note.since_ms == NOW_MS
     assert world.turn(RETRY_S - 1) == []
     world.builder.error = None
+    assert world.turn(1) == ["query"]
+    assert world.work.notes("acme")["query"].error == ""
+
+
+def test_queries_rest_during_an_outage() -> None:
+    """One attempt, of which nothing is noted, then none for a while; rules go on meanwhile."""
+    world = World()
+    world.define("query", QUERY)
+    world.builder.error = AwayError("refused")
+    assert world.turn() == ["query"]
+    assert world.work.notes("acme") == {}
+    world.builder.error = None
+    world.define("plain", PLAIN)
+    assert world.turn(RETRY_S - 1) == ["plain"]
     assert world.turn(1) == ["query"]
     assert world.work.notes("acme")["query"].error == ""
 

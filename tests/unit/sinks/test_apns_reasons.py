@@ -5,9 +5,15 @@ from pathlib import Path
 
 import pytest
 
+from operators.circuit import FAILURES
 from sandbox.apns_scenarios import STATUS_OF
 from schemas.outcomes import Reason, Status, TokenAction
-from sinks.apns_reasons import VERDICTS, verdict
+from sinks.apns_reasons import (
+    AFTER_SERVER_ERROR_S,
+    AFTER_TOO_MANY_REQUESTS_S,
+    VERDICTS,
+    verdict,
+)
 
 FACTS = Path(__file__).parents[2] / "data" / "apns_reasons.csv"
 
@@ -70,13 +76,33 @@ def test_table_and_simulator_hold_the_same_rows() -> None:
 
 @pytest.mark.parametrize(
     ("status", "reason"),
-    [(400, "Brandnew"), (410, "Brandnew"), (503, ""), (400, "Unregistered"), (302, ""), (0, "")],
+    [(400, "Brandnew"), (410, "Brandnew"), (400, "Unregistered"), (302, ""), (0, "")],
 )
 def test_unlisted_answers(status: int, reason: str) -> None:
     """What no row lists is rejected and touches no token, also a known reason elsewhere."""
     found = verdict(status, reason)
     assert (found.status, found.reason) == (Status.REJECTED, Reason.UNLISTED)
     assert (found.token_action, found.listed) == (TokenAction.KEEP, False)
+
+
+@pytest.mark.parametrize(
+    ("status", "reason", "expected"),
+    [
+        (500, "Brandnew", (Status.RETRY, Reason.PROVIDER_UNAVAILABLE, AFTER_SERVER_ERROR_S)),
+        (502, "", (Status.RETRY, Reason.PROVIDER_UNAVAILABLE, 0.0)),
+        (503, "", (Status.RETRY, Reason.PROVIDER_UNAVAILABLE, 0.0)),
+        (504, "", (Status.UNKNOWN, Reason.PROVIDER_TIMEOUT, None)),
+        (429, "", (Status.RETRY, Reason.THROTTLED, AFTER_TOO_MANY_REQUESTS_S)),
+    ],
+)
+def test_what_is_only_not_now_ends_no_message(
+    status: int, reason: str, expected: tuple[Status, Reason, float | None]
+) -> None:
+    """Such as a gateway's page before Apple's servers; it opens the circuit as Apple's own does."""
+    found = verdict(status, reason)
+    assert (found.status, found.reason, found.retry_after_s) == expected
+    assert (found.token_action, found.listed) == (TokenAction.KEEP, False)
+    assert status == 429 or found.reason in FAILURES
 
 
 def test_two_words_are_one() -> None:
