@@ -143,7 +143,10 @@ def _identity(platform: Platform, request: Request) -> tuple[str, str]:
     if platform is Platform.WEBPUSH:
         return request.path, headers.get("topic", "")
     message: Mapping[str, Any] = json.loads(request.body)["message"]
-    return str(message.get("token")), str(message.get("android", {}).get("collapse_key", ""))
+    android: Mapping[str, Any] = message.get("android", {})
+    # Both spellings are Protobuf's JSON.
+    mark = android.get("collapseKey") or android.get("collapse_key", "")
+    return str(message.get("token")), str(mark)
 
 
 _UNAVAILABLE = {

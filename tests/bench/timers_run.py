@@ -193,9 +193,9 @@ class _Watch:
 
     def _take(self, value: bytes, written_ms: int, at_ms: int) -> None:
         number, due_ms = number_and_due_ms(value)
-        if number >= self._total:
-            return  # pending ones of a run before
         self._found.early += written_ms < due_ms
+        if number >= self._total:
+            return  # pending ones, maybe of a run before; those that are due fire as well
         if self._seen[number]:
             self._found.twice += 1
             return

@@ -9,6 +9,7 @@ from schemas.outcomes import Reason, Status
 from schemas.pipeline import FAST, Platform
 from schemas.topics import OUTCOMES
 from tests.chaos import people
+from tests.chaos.count import is_one
 from tests.chaos.fault import Fault
 from tests.chaos.stand import POLL_S, TERMINAL_SQL, Stand
 
@@ -113,7 +114,7 @@ def check_received(
             is_urgent = people.priority_of(number) in FAST
             again += is_urgent
             bulk += not is_urgent
-            unlike += len(marks[key]) != 1
+            unlike += not is_one(marks[key])
     fault.check(absent <= missing, f"{absent} messages reached no provider")
     fault.check(bulk <= doubled_bulk, f"{bulk} bulk messages reached a provider twice")
     fault.check(not unlike, f"{unlike} repeats bore another id")

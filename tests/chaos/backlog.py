@@ -54,6 +54,7 @@ def backlogs(plan: Plan, directory: Path) -> Fault:
         _last(stand, max(SLOW_S, SLOW_S + due_at.timestamp() - time.time()))
         peaks.measure(stand)
         waiting = stand.lag()
+    fault.check(waiting > 0, "nothing waited any more")
     fault.note = (
         f"{count} each of registrations, outcomes and events, {waiting} deliveries waited at the"
         f" end; {peaks.check(fault)}"

@@ -1,7 +1,7 @@
 """Counts every message of a run in every place: topics, providers, ClickHouse."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -110,7 +110,7 @@ def _count_providers(
             found.fast += 1
             found.fast_lost += times == 0
             found.fast_repeated += times > 1
-            found.fast_strange += len(_marks(seen[platform], message)) > 1
+            found.fast_strange += times > 1 and not is_one(_marks(seen[platform], message))
         else:
             in_doubt = (
                 end is not None
@@ -121,6 +121,11 @@ def _count_providers(
             found.bulk_unknown += in_doubt
             found.bulk_repeated += max(0, times - 1)
             found.bulk_lost += times == 0 and not in_doubt
+
+
+def is_one(marks: Sequence[str]) -> bool:
+    """Tell whether all repeats bore the same id, and bore one at all."""
+    return len(marks) == 1 and bool(marks[0])
 
 
 def _marks(seen: Mapping[str, Any], message: str) -> list[str]:

@@ -30,6 +30,7 @@ QUEUE_FULL_WAIT_S = 0.1
 FLUSH_TIMEOUT_S = 120.0
 EVENTS = frozenset(topics.EVENTS.values())
 ROUTE = EVENTS | frozenset(topics.CHUNKS.values())
+BECOMES_MESSAGES = ROUTE | {topics.TIMERS}
 _STAGES: dict[str, str] = (
     dict.fromkeys(ROUTE, "route")
     | dict.fromkeys(topics.REGISTRY, "registry")
@@ -116,6 +117,10 @@ class Fuzz:
         """Remember where a record lies; its bytes are not kept."""
         self._placed.append((at, fuzzed._replace(key=None, value=None)))
 
+    def good_on(self, topic: str) -> int:
+        """Count the good records that were put on a topic."""
+        return sum(at[0] == topic and one.end is End.READ for at, one in self._placed)
+
     def problems(self, read: Callable[[str], Iterable[bytes]]) -> list[str]:
         """Read what the flows have written, and say what is missing, doubled or unclear."""
         letters: Counter[At] = Counter()
@@ -138,6 +143,7 @@ class Fuzz:
         """Give the reasons of outcomes by message, "sent" for a delivery."""
         ends: dict[str, set[str]] = {}
         ids: Counter[str] = Counter()
+        handed: Counter[tuple[str, int, int]] = Counter()
         for value in read(topics.OUTCOMES):
             try:
                 outcome = _outcome(value)
@@ -154,6 +160,8 @@ class Fuzz:
                 except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
                     continue
                 ends.setdefault(delivery.message_id, set()).add("sent")
+                handed[delivery.delivery_id, delivery.attempt, delivery.holds] += 1
+        found += [f"delivery {name} {count} times" for name, count in handed.items() if count > 1]
         found += [f"outcome {name} {count} times" for name, count in ids.items() if count > 1]
         return ends
 
@@ -185,7 +193,7 @@ def verdict(fuzzed: Fuzzed, at: At, letters: Counter[At], ends: dict[str, set[st
             fault = "" if at[0] not in EVENTS else "a dead letter without an outcome"
     elif fuzzed.end is End.LETTER:
         fault = "no dead letter"
-    elif fuzzed.end is End.READ and at[0] in ROUTE:
+    elif fuzzed.end is End.READ and at[0] in BECOMES_MESSAGES:
         # What was mutated may have another id, too.
         reasons = ends.get(fuzzed.message_id, set())
         if not reasons:

@@ -49,12 +49,16 @@ class Crowd:
         self._plan = plan
         self._next = 0
 
-    def take(self, *sizes: int) -> list[range]:
-        """Register so many users more, as the plan scales it; gives a range for each size."""
+    def take(self, *sizes: int, least: int = 1) -> list[range]:
+        """Register so many users more, as the plan scales it; gives a range for each size.
+
+        least: a size is not scaled below it.
+        """
         first = self._next
         ranges = []
         for size in sizes:
-            ranges.append(range(self._next, self._next + self._plan.sized(size)))
+            scaled = max(min(size, least), self._plan.sized(size))
+            ranges.append(range(self._next, self._next + scaled))
             self._next = ranges[-1].stop
         self._stand.register(self._next - first, start=first)
         return ranges

@@ -79,6 +79,7 @@ def _hang(plan: Plan, stand: Stand) -> Fault:
         ends = _account(stand, fault, kinds[turn], range(first, first + each))
         urgent.update(ends[0])
         bulk.update(ends[1])
+    fault.check(bulk["unknown"] > 0, "no request hung")
     fault.note = "; ".join([*notes, f"FCM's urgent {dict(urgent)}, bulk {dict(bulk)}"])
     return fault
 
@@ -173,6 +174,7 @@ def _bulk(plan: Plan, stand: Stand) -> Iterator[Fault]:
         p50, p99 = _latency(stand, kind, 0.5), _p99(stand, kind)
         fault.check(p99 < P99_MS, f"p99 {p99} ms")
         fault.check(bulk_per_s > 0, "bulk stood still")
+        fault.check(stand.lag() > 0, "no bulk waited any more")
         fault.note = f"urgent p50 {p50} ms, p99 {p99} ms, beside {bulk_per_s:.0f} bulk/s"
         yield fault
         for spec in specs:

@@ -26,6 +26,8 @@ EXTRA = (
     FlowSpec("outcomes", None, ALL),
 )
 ZOMBIES = ("route", "deliver-apns")
+FORCED = {0, -signal.SIGKILL, -signal.SIGTERM}
+"""Codes of who was told to end, or killed."""
 FROZEN_S = 4.0
 SCHEDULED_EVERY = 10
 SCHEDULED_MS = 20_000
@@ -47,6 +49,7 @@ class Run:
     added: list[str] = field(default_factory=list)
     zombies: list[Process] = field(default_factory=list)
     zombies_alive: list[str] = field(default_factory=list)
+    zombies_forced: list[str] = field(default_factory=list)
     recoveries_s: list[float] = field(default_factory=list)
     killed: dict[str, float] = field(default_factory=dict)
 
@@ -61,9 +64,10 @@ class Run:
     def kill(self) -> None:
         """Kill one flow at once, whatever it is doing."""
         label = self.draws.choice(sorted(self.stand.processes))
-        self.stand.processes[label].child.kill()
+        child = self.stand.processes[label].child
+        self.kills += child.returncode() is None
+        child.kill()
         self.killed.setdefault(label, time.monotonic())
-        self.kills += 1
 
     def stop(self) -> None:
         """Let one flow drain and end; it is started again."""
@@ -88,6 +92,7 @@ class Run:
     def freeze(self) -> None:
         """Freeze a flow, start it anew beside, and let the frozen one wake up."""
         label = ZOMBIES[len(self.zombies) % len(ZOMBIES)]
+        self.stand.await_ready(label)  # so that it has claimed what its successor takes
         zombie = self.stand.processes[label]
         os.kill(zombie.child.pid, signal.SIGSTOP)
         self.stand.add(zombie.spec, label)
@@ -111,6 +116,10 @@ class Run:
             except TimeoutError:
                 self.zombies_alive.append(zombie.label)
                 zombie.child.kill()
+            else:
+                code = zombie.child.returncode()
+                if code in FORCED:
+                    self.zombies_forced.append(f"{zombie.label}: {code}")
 
 
 def run(plan: Plan, directory: Path) -> Iterator[Fault]:
@@ -207,6 +216,7 @@ def _report(made: Run, counted: Counted, plan: Plan) -> Iterator[Fault]:
         "fenced zombies", len(made.zombies), note="frozen, replaced, woken; all counts as above"
     )
     zombie.check(not made.zombies_alive, f"still running: {', '.join(made.zombies_alive)}")
+    zombie.check(not made.zombies_forced, f"not ended by being fenced: {made.zombies_forced}")
     yield zombie
     yield Fault(
         "providers, bulk: sent at most once",

@@ -24,6 +24,7 @@ from tests.chaos.schedule import Plan
 from tests.chaos.stand import FLOWS, Stand, behave_all, open_stand
 
 LOAD, AFTER = 4_000, 400
+LEAST_LOAD = 4_000  # fewer are over before the stop
 STOP_S = 10.0
 STOPPED_TIMEOUT_S = 60.0
 FELT_S = 2.0
@@ -37,6 +38,7 @@ IN_DOUBT = [(Status.UNKNOWN, Reason.CONNECTION_LOST), (Status.UNKNOWN, Reason.IN
 class Trouble(NamedTuple):
     """What goes on while the flows are told to stop. in_doubt: bulk may end as unknown.
 
+    hangs: requests do, so some are in doubt. without_answers: ClickHouse is the trouble.
     by_force: what waits for it cannot be cut short, so it ends as in a crash, and in time.
     """
 
@@ -44,6 +46,8 @@ class Trouble(NamedTuple):
     begin: Callable[[], object] = lambda: None
     end: Callable[[], object] = lambda: None
     in_doubt: bool = False
+    hangs: bool = False
+    without_answers: bool = False
     by_force: Collection[str] = ()
 
 
@@ -66,6 +70,7 @@ def troubles(stand: Stand) -> Iterator[Trouble]:
         lambda: behave_all(stand, remember=True, hang=True),
         lambda: behave_all(stand, remember=True),
         in_doubt=True,
+        hangs=True,
     )
     yield Trouble("Stopped while Redis hangs", stand.redis.pause, stand.redis.resume, in_doubt=True)
     server = stand.stack.child("clickhouse")
@@ -75,23 +80,26 @@ def troubles(stand: Stand) -> Iterator[Trouble]:
         server.start()
         server.wait_until(lambda: accepts(port))
 
-    yield Trouble("Stopped while ClickHouse is down", server.kill, start)
+    yield Trouble("Stopped while ClickHouse is down", server.kill, start, without_answers=True)
     yield Trouble(
         "Stopped while ClickHouse hangs",
         lambda: os.kill(server.pid, signal.SIGSTOP),
         lambda: os.kill(server.pid, signal.SIGCONT),
+        without_answers=True,
         by_force=("outcomes", "registry"),
     )
 
 
 def stop_all(stand: Stand, crowd: Crowd, trouble: Trouble) -> Fault:
     """Tell all flows to stop in the middle of a load; afterwards nothing is lost or doubled."""
-    load, after = crowd.take(LOAD, AFTER)
+    load, after = crowd.take(LOAD, AFTER, least=LEAST_LOAD)
     users = range(load.start, after.stop)
     fault = Fault(trouble.name, injected=len(stand.processes))
     put(stand, load)
     trouble.begin()
     time.sleep(FELT_S)
+    waiting = stand.lag() if trouble.without_answers else len(load) - over(stand, load)
+    fault.check(waiting > 0, "the load was over before the stop")
     took_s = stop_flows(stand, fault, by_force=trouble.by_force)
     trouble.end()
     started = time.monotonic()
@@ -104,10 +112,11 @@ def stop_all(stand: Stand, crowd: Crowd, trouble: Trouble) -> Fault:
     check_rows(stand, fault)
     unknown = sum(n for end, n in ends(stand, users).by.items() if end in IN_DOUBT)
     again = check_received(stand, fault, users, missing=unknown)
+    fault.check(unknown + again > 0 or not trouble.hangs, "no request hung")
     each = ", ".join(f"{label} {took_s[label]:.1f}" for label in sorted(took_s))
     fault.note = (
-        f"{len(users)} events; {unknown} bulk in doubt, {again} urgent ones sent again; "
-        f"seconds to stop: {each}"
+        f"{len(users)} events, {waiting} under way; {unknown} bulk in doubt, {again} urgent ones"
+        f" sent again; seconds to stop: {each}"
     )
     return fault
 

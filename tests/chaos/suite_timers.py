@@ -37,7 +37,7 @@ def _report(load: Load, found: Figures) -> Fault:
     late_ms = found.late_ms["p99"]
     fault = Fault(
         f"timers: {load.kills} kills" if load.kills else f"timers: {load.pending:,} pending",
-        load.kills or load.pending,
+        load.kills or load.firing,
         found.lost,
         found.twice + found.early,
         max(found.back_s, default=None),

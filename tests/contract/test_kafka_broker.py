@@ -4,6 +4,7 @@ It is the embedded one, or with `--servers=real` Apache Kafka itself.
 """
 
 import struct
+import time
 from collections.abc import Callable
 
 import pytest
@@ -235,9 +236,11 @@ def test_a_fetch_ends_when_its_time_is_up(
     """Without data an empty answer comes after max_wait_ms."""
     make_topics(unique, partitions=1)
     with bare(bootstrap) as by_hand:
-        for wait_ms in range(1, 21):  # whatever the rounding of the loop's timers
+        for wait_ms in (*range(1, 21), 300):  # whatever the rounding of the loop's timers
+            began_s = time.monotonic()
             answer = by_hand.ask(FETCH, 4, fetch_body(unique, (0, 0), wait_ms=wait_ms))
             assert fetched(answer, unique)[0] == (0, 0, b"")
+        assert time.monotonic() - began_s >= 0.29  # not sooner
 
 
 def test_a_waiting_fetch_learns_of_a_deleted_topic(

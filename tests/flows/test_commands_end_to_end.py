@@ -70,7 +70,7 @@ def test_up_prints_what_to_try_and_ends_all_its_children(tmp_path: Path) -> None
             seen += line
         assert "survive no crash" in seen
         assert "clarion events send" in seen
-        _try_the_commands(seen)
+        pasted = _try_the_commands(seen)
         children = psutil.Process(process.pid).children(recursive=True)
         assert len(children) >= 10
         process.send_signal(signal.SIGINT)
@@ -80,16 +80,21 @@ def test_up_prints_what_to_try_and_ends_all_its_children(tmp_path: Path) -> None
     assert process.returncode == 0
     _gone, alive = psutil.wait_procs(children, timeout=10)
     assert not alive
+    if not pasted:
+        pytest.skip("curl is not installed: all but the commands was tried")
 
 
-def _try_the_commands(printed: str) -> None:
-    """Paste what is printed: the last of the four commands tells that the push was accepted."""
+def _try_the_commands(printed: str) -> bool:
+    """Paste what is printed: the last of the four commands tells that the push was accepted.
+
+    Gives False when there is nothing to paste it into.
+    """
     lines = printed.splitlines()
     first = next(n for n, line in enumerate(lines) if line.startswith("export CLARION_API="))
     commands = [lines[first], *(line for line in lines[first:] if line.startswith("curl -s "))]
     assert len(commands) == 5, printed
     if shutil.which("curl") is None:
-        return
+        return False
     script = "\n".join(f"{one}; echo" for one in commands)
     done = subprocess.run(
         ["/bin/sh", "-c", script], capture_output=True, text=True, timeout=TIMEOUT_S, check=False
@@ -99,6 +104,7 @@ def _try_the_commands(printed: str) -> None:
     assert answers[1]["opted_out_categories"] == ["marketing"]
     assert answers[2] == {"id": "hello-1"}
     assert answers[3]["steps"][-1]["reason"] == Reason.ACCEPTED
+    return True
 
 
 def test_a_taken_port_is_an_error_that_names_it(tmp_path: Path) -> None:

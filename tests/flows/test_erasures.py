@@ -203,6 +203,8 @@ def test_every_store_forgets_the_user_and_a_rebuild_does_not_bring_him_back(
 ) -> None:
     """Others stay as they were; the receipt lists the stores; the id is gone in the end."""
     bobs, rows_before = world.keys_with("bob"), rows_of(client, "bob")
+    assert bobs
+    assert world.keys_with("anna")
     world.ask()
     assert world.erasure().state is ErasureState.REQUESTED
     world.turn()

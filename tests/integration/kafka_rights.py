@@ -18,6 +18,7 @@ from schemas.pipeline import Platform
 PAGE = (Path(__file__).parents[2] / "docs/security.md").read_text()
 HEADER = "| process | reads | writes |\n|---|---|---|\n"
 OPERATOR = "operator's commands"
+WITHOUT_TRANSACTIONS = ("registry", "outcomes")
 CLUSTER = "kafka-cluster"  # what Kafka calls the one resource of this kind
 
 
@@ -80,5 +81,7 @@ def acls(row: Rights, principal: str) -> Iterator[AclBinding]:
         case _:
             group, name = ("clarion", "clarion.dlq") if row.process == OPERATOR else (name, name)
             yield from allow(ResourceType.GROUP, group, AclOperation.READ, is_prefix=True)
+            if row.process in WITHOUT_TRANSACTIONS:
+                return
             operations = (AclOperation.WRITE, AclOperation.DESCRIBE)
             yield from allow(ResourceType.TRANSACTIONAL_ID, name, *operations, is_prefix=True)

@@ -47,6 +47,7 @@ FLOWS = (
 )
 WITH_CERTIFICATES = ("route", "outcomes")
 USERS = {Platform.APNS: 0, Platform.FCM: 4, Platform.WEBPUSH: 8}
+REFUSED = {KafkaError._AUTHENTICATION, KafkaError._SSL}
 NOT_JSON = {
     topics.EVENTS[Priority.NORMAL]: "route",
     topics.USERS: "registry",
@@ -367,9 +368,14 @@ def test_strangers_do_not_get_in(world: World, tmp_path: Path) -> None:
         (CERTIFICATE, by_certificate | foreign),
         (CERTIFICATE, without),
     ):
-        admin = AdminClient(world.at(listener, options))
+        told: list[int] = []
+        noting = {"error_cb": lambda error, told=told: told.append(error.code())}
+        admin = AdminClient(world.at(listener, options) | noting)
         with pytest.raises(KafkaException):
             admin.list_topics(timeout=2)
+        admin.poll(0)
+        # Who speaks in the clear is cut off without a word.
+        assert REFUSED & set(told) or (not options and KafkaError._TRANSPORT in told), told
     for listener, options in (
         (PASSWORD, world.secured.options("route")),
         (CERTIFICATE, by_certificate),

@@ -119,6 +119,9 @@ def test_nobody_else_gets_in(tls_redis: RedisUrls) -> None:
         with pytest.raises((StateUnavailableError, redis.AuthenticationError)):
             client.ping()
         client.close()
+    ours = RedisClient(tls_redis.url, retries=0)
+    ours.ping()  # it is there, and would have answered
+    ours.close()
 
 
 class Backend(BaseHTTPRequestHandler):

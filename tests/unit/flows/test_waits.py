@@ -185,7 +185,8 @@ def test_what_a_step_waits_for_makes_it_unready(asked: Asked) -> None:
 def test_kafka_is_asked_within_bounds() -> None:
     """Nobody listens: it fails by itself."""
     ping = KafkaPing({"bootstrap.servers": "127.0.0.1:1", "socket.timeout.ms": 1_000})
+    began_s = time.monotonic()
     with pytest.raises(Exception, match="_TRANSPORT"):
         ping.ask()
     ping.close()
-    assert ANSWER_S <= 2
+    assert time.monotonic() - began_s < ANSWER_S + 28  # a hang, not a busy machine

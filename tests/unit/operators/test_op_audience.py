@@ -135,8 +135,11 @@ def test_a_large_shard_goes_round_once_more_as_users() -> None:
     """No piece of work is larger than a chunk."""
     users = [f"u{n}" for n in range(50)]
     step = expand(segments(buyers=users), chunk_users=7)
-    _, outs = step([work(expression="buyers", shard=n) for n in range(4)], NOW_MS)
-    assert all(chunk.shard == -1 and len(chunk.users) <= 7 for chunk in chunks(outs))
+    going, outs = step([work(expression="buyers", shard=n) for n in range(4)], NOW_MS)
+    assert going == []
+    found = chunks(outs)
+    assert all(chunk.shard == -1 and len(chunk.users) <= 7 for chunk in found)
+    assert sorted(user for chunk in found for user in chunk.users) == sorted(users)
 
 
 def test_held_stays_held_in_chunks() -> None:

@@ -153,6 +153,12 @@ def test_a_slow_answer_is_otherwise_the_simulators() -> None:
             Platform.FCM,
             FCM_PATH,
             {},
+            b'{"message": {"token": "aa", "android": {"collapseKey": "m"}}}',
+        ),
+        (
+            Platform.FCM,
+            FCM_PATH,
+            {},
             b'{"message": {"token": "aa", "android": {"collapse_key": "m"}}}',
         ),
     ],
