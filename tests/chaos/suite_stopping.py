@@ -38,7 +38,8 @@ IN_DOUBT = [(Status.UNKNOWN, Reason.CONNECTION_LOST), (Status.UNKNOWN, Reason.IN
 class Trouble(NamedTuple):
     """What goes on while the flows are told to stop. in_doubt: bulk may end as unknown.
 
-    hangs: requests do, so some are in doubt. without_answers: ClickHouse is the trouble.
+    hangs: requests do, so some are in doubt. without_answers: ClickHouse is the trouble, and can
+    say only before it how much of the load is over; no more can be until it is back.
     by_force: what waits for it cannot be cut short, so it ends as in a crash, and in time.
     """
 
@@ -96,9 +97,11 @@ def stop_all(stand: Stand, crowd: Crowd, trouble: Trouble) -> Fault:
     users = range(load.start, after.stop)
     fault = Fault(trouble.name, injected=len(stand.processes))
     put(stand, load)
+    waiting = len(load) - over(stand, load)
     trouble.begin()
     time.sleep(FELT_S)
-    waiting = stand.lag() if trouble.without_answers else len(load) - over(stand, load)
+    if not trouble.without_answers:
+        waiting = len(load) - over(stand, load)
     fault.check(waiting > 0, "the load was over before the stop")
     took_s = stop_flows(stand, fault, by_force=trouble.by_force)
     trouble.end()
