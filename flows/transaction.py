@@ -112,6 +112,7 @@ class KafkaTransaction:
                 if self._is_worth_waiting(error) or not self._has_outlived():
                     raise
                 self._reopen()
+                return
         self._began_at, self._failure = None, None
 
     def _reopen(self) -> None:

@@ -50,8 +50,8 @@ def _failed(reason: Reason, token_action: TokenAction) -> Verdict:
     return Verdict(Status.FAILED, reason, token_action)
 
 
-def _retry(reason: Reason, retry_after_s: float) -> Verdict:
-    return Verdict(Status.RETRY, reason, retry_after_s=retry_after_s)
+def _retry(reason: Reason, retry_after_s: float, *, listed: bool = True) -> Verdict:
+    return Verdict(Status.RETRY, reason, retry_after_s=retry_after_s, listed=listed)
 
 
 VERDICTS: Mapping[tuple[int, str], Verdict] = {
@@ -108,18 +108,12 @@ VERDICTS: Mapping[tuple[int, str], Verdict] = {
 }
 
 _BY_STATUS: Mapping[int, Verdict] = {
-    429: Verdict(
-        Status.RETRY, Reason.THROTTLED, retry_after_s=AFTER_TOO_MANY_REQUESTS_S, listed=False
-    ),
+    429: _retry(Reason.THROTTLED, AFTER_TOO_MANY_REQUESTS_S, listed=False),
     504: Verdict(Status.UNKNOWN, Reason.PROVIDER_TIMEOUT, listed=False),  # it may have been sent
 }
 """What speaks for itself whatever the body says; with 5xx, see below. A gateway's page has none."""
-_ILL = Verdict(
-    Status.RETRY, Reason.PROVIDER_UNAVAILABLE, retry_after_s=AFTER_SERVER_ERROR_S, listed=False
-)
-_GATEWAY_ILL = Verdict(
-    Status.RETRY, Reason.PROVIDER_UNAVAILABLE, retry_after_s=AT_ONCE_S, listed=False
-)
+_ILL = _retry(Reason.PROVIDER_UNAVAILABLE, AFTER_SERVER_ERROR_S, listed=False)
+_GATEWAY_ILL = _retry(Reason.PROVIDER_UNAVAILABLE, AT_ONCE_S, listed=False)
 
 
 def verdict(status: int, reason: str) -> Verdict:

@@ -20,6 +20,7 @@ import msgspec
 
 from schemas import topics
 from schemas.outcomes import Reason
+from schemas.packed import UNREADABLE
 from schemas.pipeline import DeadLetter, Delivery, Outcome, Platform, Priority
 from tests.chaos.fuzz_events import fuzzed_event
 from tests.chaos.fuzz_input import SECRET, End, Fuzzed, Seed
@@ -147,7 +148,7 @@ class Fuzz:
         for value in read(topics.OUTCOMES):
             try:
                 outcome = _outcome(value)
-            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            except UNREADABLE:
                 continue  # one of ours
             ids[outcome.outcome_id] += 1
             ends.setdefault(outcome.message_id, set()).add(outcome.reason)
@@ -157,7 +158,7 @@ class Fuzz:
             for value in read(name):
                 try:
                     delivery = _delivery(value)
-                except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+                except UNREADABLE:
                     continue
                 ends.setdefault(delivery.message_id, set()).add("sent")
                 handed[delivery.delivery_id, delivery.attempt, delivery.holds] += 1

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 from confluent_kafka.admin import (
@@ -14,8 +13,8 @@ from confluent_kafka.admin import (
 )
 
 from schemas.pipeline import Platform
+from tests.integration.security_page import PAGE
 
-PAGE = (Path(__file__).parents[2] / "docs/security.md").read_text()
 HEADER = "| process | reads | writes |\n|---|---|---|\n"
 OPERATOR = "operator's commands"
 WITHOUT_TRANSACTIONS = ("registry", "outcomes")

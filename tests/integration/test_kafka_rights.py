@@ -26,9 +26,10 @@ from schemas import topics
 from schemas.outcomes import TERMINAL
 from schemas.pipeline import Platform, Priority
 from schemas.settings import Settings
-from tests.chaos import people
+from tests.chaos import people, stand
 from tests.integration.certificates import Issuer
-from tests.integration.kafka_rights import OPERATOR, PAGE, acls, rights
+from tests.integration.kafka_rights import OPERATOR, acls, rights
+from tests.integration.security_page import PAGE
 from tests.servers.apache_kafka import ApacheKafka
 from tests.servers.redis_server import RealRedis
 
@@ -37,14 +38,7 @@ PASSWORD, CERTIFICATE = "PASSWORD", "CERTIFICATE"
 WAIT_S = 60.0
 ITERATIONS = 4096  # the least that Kafka takes for SCRAM
 TOPICS_COMMAND = "clarion flows topics"
-FLOWS = (
-    FlowSpec("registry", None, ALL),
-    FlowSpec("route", None, ALL),
-    FlowSpec("timers", None, ALL),
-    FlowSpec("campaigns", None, ALL),
-    *(FlowSpec("deliver", platform, ALL) for platform in Platform),
-    FlowSpec("outcomes", None, ALL),
-)
+FLOWS = (*stand.FLOWS, FlowSpec("campaigns", None, ALL))
 WITH_CERTIFICATES = ("route", "outcomes")
 USERS = {Platform.APNS: 0, Platform.FCM: 4, Platform.WEBPUSH: 8}
 CUT_OFF = {KafkaError._SSL, KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN}

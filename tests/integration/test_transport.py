@@ -24,10 +24,10 @@ from state.profiles import Device, Profile, RedisProfiles
 from state.rates import RedisRates
 from state.redis_client import RedisClient
 from tests.integration.certificates import Issuer
+from tests.integration.security_page import PAGE
 from tests.servers.install import redis_server
 
 pytestmark = pytest.mark.integration
-PAGE = (Path(__file__).parents[2] / "docs/security.md").read_text()
 PASSWORD = "change-me-to-something-long"
 
 
